@@ -1,0 +1,27 @@
+//! Exchange streams for a crypto trading system: from a TLS WebSocket to committed rows.
+//!
+//! Two ideas carry the price half of it. **Prices are conflated**: a mark price is worthless once a newer one exists, so
+//! the board keeps the newest per symbol and the writer goes at the database's pace. **The core is told what happened and
+//! what time it is**: connection logic takes bytes and `now`, and gives bytes, messages and its next deadline; sockets,
+//! databases, clocks and randomness sit at the rim, so a test moves time instead of sleeping.
+//!
+//! One tick, from the wire to the row: [`event_loop`] reads the socket → [`stream`] decrypts and cuts frames →
+//! [`exchange`] finds symbol and price in the frame's own bytes → [`prices`] conflates them on the board and builds the
+//! `CASE … WHEN` text → [`store`] runs it. [`daemon`] wires the roles, [`ops`] shows what they do, [`cli`] starts them,
+//! [`sim`] is the exchange that tests and the demo talk to.
+//!
+//! Imports point one way; `tests/architecture.rs` holds the table.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod daemon;
+pub mod domain;
+pub mod event_loop;
+pub mod exchange;
+pub mod ops;
+pub mod prices;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod store;
+pub mod stream;

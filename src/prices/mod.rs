@@ -1,0 +1,3 @@
+//! Mark prices from a parsed frame to committed rows: symbol map, board, `CASE … WHEN` text, writer.
+//!
+//! May import `domain`, `exchange` and `store`.
