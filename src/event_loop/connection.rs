@@ -15,7 +15,7 @@ use super::buffers::SharedBuffers;
 use super::resolver::{Lookup, Resolver};
 use crate::domain::Now;
 use crate::domain::limits::READ_PER_TURN_MAX;
-use crate::stream::session::Action;
+use crate::stream::Action;
 use crate::stream::{Consumer, Session};
 
 /// What all connections of a loop share.

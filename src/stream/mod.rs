@@ -11,6 +11,7 @@
 //! May import `domain` and `exchange`.
 
 pub mod backoff;
+pub mod config;
 pub mod encode;
 pub mod event;
 pub mod fault;
@@ -26,8 +27,9 @@ pub mod tls;
 pub mod tls_error;
 pub mod url;
 
+pub use config::SessionConfig;
 pub use event::{Consumer, Received, StreamEvent};
 pub use fault::{Fault, FaultKind};
 pub use liveness::Liveness;
-pub use session::{Session, SessionConfig};
+pub use session::{Action, Session};
 pub use url::{BadUrl, StreamUrl};

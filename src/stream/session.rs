@@ -8,57 +8,28 @@
 //! nothing; the wait starts from the beginning again only after data; a peer that reads nothing costs bounded memory;
 //! no byte of the wire panics. Wall time is passed on to the consumer and decides nothing.
 
+mod attempt;
+mod live;
+#[cfg(all(test, feature = "sim"))]
+mod tests;
+
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::event::{Consumer, Received, StreamEvent};
+use super::config::SessionConfig;
+use super::event::{Consumer, StreamEvent};
 use super::fault::{Cause, Fault};
-use super::frame::{FrameError, FrameReader, Incoming};
-use super::handshake::Upgrade;
-use super::liveness::{DataClock, Liveness};
+use super::liveness::DataClock;
 use super::outbound::Outbound;
 use super::phase::{Link, Phase};
 use super::plain::PlainBuffer;
 use super::tls::TlsClient;
 use super::tls_error::TlsError;
 use super::url::StreamUrl;
-use crate::domain::limits::{
-    ADDRESSES_TRIED_MAX, CLOSE_ECHO_MAX, CONNECT_DEADLINE, PRICE_MESSAGE_MAX, RETRY_AFTER_MAX,
-};
+use crate::domain::limits::{CLOSE_ECHO_MAX, RETRY_AFTER_MAX};
 use crate::domain::{Mono, Now, Random};
-
-/// What makes one stream.
-#[derive(Clone, Debug)]
-pub struct SessionConfig {
-    /// Where it is.
-    pub url: StreamUrl,
-    /// Whom it trusts; it always verifies.
-    pub tls: Arc<rustls::ClientConfig>,
-    /// Bytes of the largest message; a larger one is a fault.
-    pub max_message: usize,
-    /// When it is not alive.
-    pub liveness: Liveness,
-    /// From the start of an attempt to the upgraded connection.
-    pub connect_deadline: Duration,
-}
-
-impl SessionConfig {
-    /// The price stream's limits for `url`.
-    #[must_use]
-    pub fn new(url: StreamUrl, tls: Arc<rustls::ClientConfig>) -> Self {
-        SessionConfig {
-            url,
-            tls,
-            max_message: PRICE_MESSAGE_MAX,
-            liveness: Liveness::default(),
-            connect_deadline: CONNECT_DEADLINE,
-        }
-    }
-}
 
 /// What the shell does next. Each ends the socket and the lookup that were there before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,172 +273,6 @@ impl Session {
         self.fail(Cause::panic(&self.config.url), now, consumer);
     }
 
-    fn handle_phase_deadline(&mut self, now: Now, consumer: &mut dyn Consumer) {
-        match &mut self.phase {
-            Phase::Backoff { until } => {
-                if now.mono >= *until {
-                    self.begin_attempt(now, consumer);
-                }
-            }
-            Phase::Connecting { deadline, address_deadline, last, .. }
-                if now.mono >= *address_deadline && now.mono < *deadline =>
-            {
-                "no answer to the TCP connect".clone_into(last);
-                self.connect_next(now, consumer);
-            }
-            Phase::Resolving { deadline }
-            | Phase::Connecting { deadline, .. }
-            | Phase::Tls { deadline, .. }
-            | Phase::Upgrading { deadline, .. } => {
-                if now.mono >= *deadline {
-                    let peer = self.phase.link().map(|link| link.peer);
-                    let (layer, after) = (self.phase.layer(), self.config.connect_deadline);
-                    self.fail(Cause::timeout(&self.config.url, layer, after, peer), now, consumer);
-                }
-            }
-            Phase::Live { since, .. } => {
-                if now.mono >= self.data.connection_deadline(*since) {
-                    let silent = self.data.silent(now.mono).min(now.mono.since(*since));
-                    self.fail(Cause::silence(&self.config.url, silent), now, consumer);
-                }
-            }
-            Phase::Closing { until, .. } => {
-                if now.mono >= *until {
-                    self.finish(now, consumer);
-                }
-            }
-            Phase::Stopped => {}
-        }
-    }
-
-    fn begin_attempt(&mut self, now: Now, consumer: &mut dyn Consumer) {
-        self.attempts += 1;
-        let deadline = now.mono.plus(self.config.connect_deadline);
-        if let Some(address) = self.config.url.address() {
-            let addresses = vec![SocketAddr::new(address, self.config.url.port())];
-            return self.begin_connect(deadline, addresses, now, consumer);
-        }
-        self.phase = Phase::Resolving { deadline };
-        self.action = Some(Action::Resolve { attempt: self.attempts });
-    }
-
-    /// Each attempt begins one address further, so that one that takes TCP and then breaks does not block the others.
-    fn begin_connect(&mut self, deadline: Mono, mut addresses: Vec<SocketAddr>, now: Now, consumer: &mut dyn Consumer) {
-        let first = self.backoff.attempt() as usize % addresses.len();
-        addresses.rotate_left(first);
-        addresses.truncate(ADDRESSES_TRIED_MAX);
-        let last = String::new();
-        self.phase = Phase::Connecting { deadline, address_deadline: deadline, addresses, next: 0, last };
-        self.connect_next(now, consumer);
-    }
-
-    /// The addresses left share the time left.
-    fn connect_next(&mut self, now: Now, consumer: &mut dyn Consumer) {
-        let Phase::Connecting { deadline, address_deadline, addresses, next, last } = &mut self.phase else { return };
-        let Some(&address) = addresses.get(*next) else {
-            let cause = Cause::unreachable(&self.config.url, addresses.len(), last);
-            return self.fail(cause, now, consumer);
-        };
-        let left = u32::try_from(addresses.len() - *next).expect("a handful of addresses");
-        *address_deadline = now.mono.plus(deadline.since(now.mono) / left);
-        *next += 1;
-        self.action = Some(Action::Connect(address));
-    }
-
-    /// Takes the connection as far as the plaintext carries it.
-    fn handle_plain(&mut self, plain: &mut PlainBuffer, now: Now, consumer: &mut dyn Consumer) {
-        if let Phase::Tls { link, .. } = &self.phase
-            && !link.tls.is_handshaking()
-        {
-            self.begin_upgrade(now, consumer);
-        }
-        if let Phase::Upgrading { upgrade, link, .. } = &mut self.phase {
-            match upgrade.feed(plain) {
-                Ok(None) => {}
-                Ok(Some(_)) => self.go_live(now, consumer),
-                Err(error) => {
-                    let cause = Cause::upgrade(&self.config.url, link.peer, &error);
-                    self.fail(cause, now, consumer);
-                }
-            }
-        }
-        self.handle_frames(plain, now, consumer);
-    }
-
-    fn begin_upgrade(&mut self, now: Now, consumer: &mut dyn Consumer) {
-        let Phase::Tls { deadline, mut link } = mem::replace(&mut self.phase, Phase::Stopped) else { return };
-        let url = &self.config.url;
-        let mut upgrade = match Upgrade::new(url.host(), url.port(), url.path_and_query(), &mut self.random) {
-            Ok(upgrade) => upgrade,
-            Err(error) => return self.fail(Cause::upgrade(url, link.peer, &error), now, consumer),
-        };
-        let mut request = Vec::new();
-        upgrade.write_request(&mut request);
-        let sent = self.outbound.send(&request, &mut link.tls);
-        self.phase = Phase::Upgrading { deadline, link, upgrade: Box::new(upgrade) };
-        if let Err(error) = sent {
-            self.fail_tls(&error, now, consumer);
-        }
-    }
-
-    fn go_live(&mut self, now: Now, consumer: &mut dyn Consumer) {
-        let Phase::Upgrading { link, .. } = mem::replace(&mut self.phase, Phase::Stopped) else { return };
-        let event = StreamEvent::Live { connection: self.connection, attempt: self.backoff.attempt(), peer: link.peer };
-        let frames = FrameReader::new(self.config.max_message);
-        self.phase = Phase::Live { link, frames, since: now.mono, proven: false };
-        consumer.handle_event(&event, now);
-    }
-
-    /// Data plane: every whole frame in `plain`, in order, where it lies.
-    fn handle_frames(&mut self, plain: &mut PlainBuffer, now: Now, consumer: &mut dyn Consumer) {
-        loop {
-            let mut nobody = true;
-            let (link, frames, proven, closing) = match &mut self.phase {
-                Phase::Live { link, frames, proven, .. } => (link, frames, proven, false),
-                Phase::Closing { link, frames, .. } => (link, frames, &mut nobody, true),
-                _ => return,
-            };
-            match frames.next(plain) {
-                Ok(None) => return,
-                Ok(Some(Incoming::Message { payload, .. })) => {
-                    let (payload, len) = payload.into_padded();
-                    if consumer.handle_message(self.connection, payload, len, now) == Received::Other {
-                        continue;
-                    }
-                    let silent = self.data.silent(now.mono);
-                    self.data.touch(now.mono);
-                    if !mem::replace(proven, true) {
-                        self.backoff.reset();
-                        let event = StreamEvent::Recovered { connection: self.connection, silent };
-                        consumer.handle_event(&event, now);
-                    }
-                }
-                Ok(Some(Incoming::Ping(_))) if closing => {}
-                Ok(Some(Incoming::Ping(payload))) => {
-                    if let Err(error) = self.outbound.answer_ping(payload, &mut link.tls, &mut self.random) {
-                        return self.fail_tls(&error, now, consumer);
-                    }
-                }
-                Ok(Some(Incoming::Pong(_))) => {}
-                Ok(Some(Incoming::Close { code, reason })) => {
-                    let cause = Cause::closed(&self.config.url, code, reason);
-                    if !closing {
-                        self.say_goodbye(code);
-                    }
-                    return self.fail(cause, now, consumer);
-                }
-                Err(error) => return self.fail_frame(error, closing, now, consumer),
-            }
-        }
-    }
-
-    fn fail_frame(&mut self, error: FrameError, closing: bool, now: Now, consumer: &mut dyn Consumer) {
-        if !closing {
-            self.say_goodbye(Some(error.close_code()));
-        }
-        self.fail(Cause::frame(&self.config.url, error), now, consumer);
-    }
-
     fn fail_tls(&mut self, error: &TlsError, now: Now, consumer: &mut dyn Consumer) {
         let Some(peer) = self.phase.link().map(|link| link.peer) else { return };
         let live = matches!(self.phase, Phase::Live { .. });
@@ -478,15 +283,6 @@ impl Session {
     fn cut(&mut self, error: Option<&io::Error>, now: Now, consumer: &mut dyn Consumer) {
         let Some(peer) = self.phase.link().map(|link| link.peer) else { return };
         self.fail(Cause::cut(&self.config.url, peer, self.phase.layer(), error), now, consumer);
-    }
-
-    /// A close frame and TLS' own goodbye, for what the last write takes along. That they cannot be encrypted any more
-    /// changes nothing: the connection ends here.
-    fn say_goodbye(&mut self, code: Option<u16>) {
-        if let Some(Link { tls, .. }) = self.phase.link_mut() {
-            let _ = self.outbound.close(code, tls, &mut self.random);
-            tls.close(self.outbound.cipher());
-        }
     }
 
     /// The only way back to the backoff: one place decides that there is another attempt.
