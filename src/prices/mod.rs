@@ -2,5 +2,8 @@
 //!
 //! May import `domain`, `exchange` and `store`.
 
+pub mod batch;
 pub mod board;
+pub mod case_when;
 pub mod frame_stamp;
+pub mod price_table;
