@@ -16,6 +16,13 @@ pub const PRICE_FRACTION_DIGITS_MAX: usize = 18;
 pub const SYMBOL_LEN_MAX: usize = 64;
 /// Entries of one price frame. Binance sends ~750 + ~200 a second (facts/binance.md §5); 4 MiB hold about 24,000.
 pub const FRAME_ENTRIES_MAX: usize = 32_768;
+/// A price frame above this is cut into its entries before it is parsed, so that no frame can make the kept tape grow
+/// beyond 12 MiB (24 bytes for each structural character). Four times today's larger frame.
+pub const FRAME_WHOLE_MAX: usize = 512 << 10;
+/// Nesting of a price frame. Real ones have 3 levels; 64 is one bit a level in one machine word.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Pages of one instrument list. Bybit needs one or two of 1,000, Bitget two; a venue that never ends is refused.
+pub const INSTRUMENT_PAGES_MAX: usize = 32;
 
 // ---- stream: WebSocket ----
 
@@ -104,3 +111,4 @@ const _: () = assert!(DATA_SILENCE_MAX.as_secs() < DATA_SILENCE_EXIT.as_secs());
 const _: () = assert!(FRAME_ENTRIES_MAX >= SYMBOLS_MAX);
 const _: () = assert!(CLOSE_ECHO_MAX.as_secs() < STOP_MAX.as_secs());
 const _: () = assert!(STANDSTILL_MIN.as_secs() < DATA_SILENCE_MAX.as_secs());
+const _: () = assert!(FRAME_WHOLE_MAX < PRICE_MESSAGE_MAX);
