@@ -1,3 +1,8 @@
 //! What an operator touches: settings, logs, status file and page, signals, REST client.
 //!
-//! May import `domain`.
+//! Nothing here may hurt the stream: the status file is replaced by rename, the page reads snapshots on a thread of its
+//! own, log lines pass through a bounded lane. May import `domain`.
+
+pub mod settings;
+
+pub use settings::Settings;
