@@ -4,5 +4,9 @@
 //! own, log lines pass through a bounded lane. May import `domain`.
 
 pub mod settings;
+pub mod signals;
+pub mod status;
 
 pub use settings::Settings;
+pub use signals::{Signal, Signals};
+pub use status::{Status, summary_line};

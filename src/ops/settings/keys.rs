@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{LogFormat, LogLevel, PriceTarget, SecretUrl, Settings, Spelling, Statement};
+use super::values::{page, price_path, price_url, rest_base, status_file, store_url};
+use super::{LogFormat, LogLevel, PriceTarget, Settings, Spelling, Statement};
 use crate::domain::Venue;
 use crate::domain::limits::CHUNK_ROWS_MAX;
 
@@ -17,12 +18,17 @@ pub(super) struct Key {
     pub(super) shape: Shape,
 }
 
+type PutNumber = fn(&mut Settings, u64);
+type TakeNumber = fn(&Settings) -> u64;
+type PutText = fn(&mut Settings, &str) -> Result<(), String>;
+type TakeText = fn(&Settings) -> String;
+
 /// What a value is.
 pub(super) enum Shape {
     /// A whole number within bounds.
-    Number { unit: &'static str, range: RangeInclusive<u64>, put: fn(&mut Settings, u64), take: fn(&Settings) -> u64 },
+    Number { unit: &'static str, range: RangeInclusive<u64>, put: PutNumber, take: TakeNumber },
     /// A text; `put` answers what is wrong with it and what to write instead.
-    Text { expects: &'static str, put: fn(&mut Settings, &str) -> Result<(), String>, take: fn(&Settings) -> String },
+    Text { expects: &'static str, put: PutText, take: TakeText },
 }
 
 impl Key {
@@ -55,7 +61,7 @@ const fn number(
     (section, name): (&'static str, &'static str),
     unit: &'static str,
     range: RangeInclusive<u64>,
-    (put, take): (fn(&mut Settings, u64), fn(&Settings) -> u64),
+    (put, take): (PutNumber, TakeNumber),
     about: &'static [&'static str],
 ) -> Key {
     Key { section, name, about, shape: Shape::Number { unit, range, put, take } }
@@ -64,7 +70,7 @@ const fn number(
 const fn text(
     (section, name): (&'static str, &'static str),
     expects: &'static str,
-    (put, take): (fn(&mut Settings, &str) -> Result<(), String>, fn(&Settings) -> String),
+    (put, take): (PutText, TakeText),
     about: &'static [&'static str],
 ) -> Key {
     Key { section, name, about, shape: Shape::Text { expects, put, take } }
@@ -334,111 +340,4 @@ const REST_EXPECTS: &str = "https://host, or \"\"";
 fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
     let words: Vec<String> = words.map(|word| format!("{word:?}")).collect();
     format!("write one of {}", words.join(", "))
-}
-
-fn price_url(settings: &mut Settings, url: &str) -> Result<(), String> {
-    let Some(rest) = url.strip_prefix("wss://") else {
-        return Err("the stream always runs over TLS: begin with wss://".to_owned());
-    };
-    let host = rest.strip_suffix('/').unwrap_or(rest);
-    if host.contains(['/', '?', '#']) {
-        return Err("write host and port only, and put the path into prices.path".to_owned());
-    }
-    check_authority(host)?;
-    settings.prices.url = format!("wss://{host}");
-    Ok(())
-}
-
-fn price_path(settings: &mut Settings, path: &str) -> Result<(), String> {
-    let printable = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-    if !path.is_empty() && (!path.starts_with('/') || !printable) {
-        return Err("begin with / and use printable ASCII without blanks or #, percent-encoded where needed".to_owned());
-    }
-    settings.prices.path = (!path.is_empty()).then(|| path.to_owned());
-    Ok(())
-}
-
-fn store_url(settings: &mut Settings, url: &str) -> Result<(), String> {
-    let url = SecretUrl::new(url);
-    match url.scheme() {
-        "sqlite" if url.expose().len() > "sqlite:".len() => {}
-        "sqlite" => return Err("name the file: sqlite:kraite-streams.sqlite".to_owned()),
-        "postgres" | "postgresql" if !url.expose().contains("://") => {
-            return Err("write postgres://user@host:5432/database".to_owned());
-        }
-        "postgres" | "postgresql" if !url.is_clear() => {
-            return Err("percent-encode @ : / ? # % in the password (@ is %40, / is %2F, # is %23)".to_owned());
-        }
-        "postgres" | "postgresql" => {}
-        "mysql" | "mariadb" => {
-            return Err(
-                "prices go to PostgreSQL or SQLite, not to MySQL; README says how to move the tables".to_owned()
-            );
-        }
-        _ => return Err("begin with postgres:// or sqlite:".to_owned()),
-    }
-    settings.store.url = url;
-    Ok(())
-}
-
-fn rest_base(base: &str) -> Result<String, String> {
-    let base = base.strip_suffix('/').unwrap_or(base);
-    let host = match base.split_once("://") {
-        Some(("https", host)) => host,
-        Some(("http", host)) if is_loopback(host) => host,
-        Some(("http", _)) => return Err("http:// is for loopback only: begin with https://".to_owned()),
-        _ => return Err("begin with https://".to_owned()),
-    };
-    if host.contains(['/', '?', '#']) {
-        return Err("write scheme, host and port only, without a path".to_owned());
-    }
-    check_authority(host)?;
-    Ok(base.to_owned())
-}
-
-fn is_loopback(authority: &str) -> bool {
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// Host, or host and port: no user, nothing that a host name cannot hold.
-fn check_authority(authority: &str) -> Result<(), String> {
-    let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    let (host_fits, port) = match bracketed {
-        Some((host, port)) => (
-            host.parse::<std::net::Ipv6Addr>().is_ok(),
-            port.strip_prefix(':').or(match port {
-                "" => None,
-                other => Some(other),
-            }),
-        ),
-        None => {
-            let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
-            let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-            (!host.is_empty() && host.bytes().all(fits), port)
-        }
-    };
-    if !host_fits {
-        return Err("write a host name or an address, without user or blanks".to_owned());
-    }
-    match port {
-        Some(port) if !port.parse::<u16>().is_ok_and(|port| port > 0) => Err("write a port from 1 to 65535".to_owned()),
-        _ => Ok(()),
-    }
-}
-
-fn status_file(settings: &mut Settings, path: &str) -> Result<(), String> {
-    if path.is_empty() || path.ends_with('/') {
-        return Err("name a file in a writable folder".to_owned());
-    }
-    settings.ops.status_file = PathBuf::from(path);
-    Ok(())
-}
-
-fn page(settings: &mut Settings, address: &str) -> Result<(), String> {
-    settings.ops.page = match address {
-        "off" => None,
-        address => Some(address.parse().map_err(|_| "write IP address and port, or \"off\"".to_owned())?),
-    };
-    Ok(())
 }

@@ -13,6 +13,7 @@ mod nearest;
 mod print;
 mod read;
 mod secret_url;
+mod values;
 
 use std::fmt;
 use std::net::SocketAddr;
