@@ -103,6 +103,20 @@ pub enum StreamState {
     Stopped,
 }
 
+impl StreamState {
+    /// What "the stream …" does.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            StreamState::Starting => "has not started yet",
+            StreamState::Connecting => "is connecting",
+            StreamState::Live => "is live",
+            StreamState::Waiting => "waits for its next attempt",
+            StreamState::Stopped => "has ended",
+        }
+    }
+}
+
 /// One connection fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -154,6 +168,20 @@ pub enum WriterState {
     StoreAway,
     /// Ended.
     Stopped,
+}
+
+impl WriterState {
+    /// What "the writer …" does.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            WriterState::Starting => "has not connected yet",
+            WriterState::Writing => "writes",
+            WriterState::WaitingForLock => "waits for the lock that another price writer holds",
+            WriterState::StoreAway => "waits for the database",
+            WriterState::Stopped => "has ended",
+        }
+    }
 }
 
 /// Percentiles in microseconds.
@@ -229,11 +257,11 @@ impl Status {
         if self.stream.state != StreamState::Live {
             let fault = self.stream.last_fault.as_ref();
             let fault = fault.map_or(String::new(), |fault| format!("; last fault: {}: {}", fault.layer, fault.text));
-            complaints.push(format!("the stream is {}{fault}", word(&self.stream.state)));
+            complaints.push(format!("the stream {}{fault}", self.stream.state.in_words()));
         }
         if self.writer.state != WriterState::Writing {
             let error = self.writer.last_error.as_ref().map_or(String::new(), |error| format!("; last error: {error}"));
-            complaints.push(format!("the writer is {}{error}", word(&self.writer.state)));
+            complaints.push(format!("the writer {}{error}", self.writer.state.in_words()));
         }
         complaints
     }

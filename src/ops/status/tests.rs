@@ -85,8 +85,8 @@ fn complaints_name_what_is_wrong() {
         status.complaints(),
         [
             "clock is off",
-            "the stream is waiting; last fault: tls: bad certificate",
-            "the writer is store away; last error: connection refused"
+            "the stream waits for its next attempt; last fault: tls: bad certificate",
+            "the writer waits for the database; last error: connection refused"
         ]
     );
 }
