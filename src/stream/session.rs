@@ -206,18 +206,18 @@ impl Session {
         self.notice(now);
         let mut done = 0;
         loop {
-            let live = matches!(self.phase, Phase::Live { .. } | Phase::Closing { .. });
             let Some(link) = self.phase.link_mut() else { return cipher.len() };
-            let peer = link.peer;
-            let progress = match link.tls.read(&mut cipher[done..], plain, self.outbound.cipher()) {
+            let progress = link.tls.read(&mut cipher[done..], plain, self.outbound.cipher());
+            // Also before a failure: what was decrypted until then is good.
+            self.handle_plain(plain, now, consumer);
+            let progress = match progress {
                 Ok(progress) => progress,
                 Err(error) => {
-                    self.fail(Cause::tls(&self.config.url, peer, live, &error), now, consumer);
+                    self.fail_tls(&error, now, consumer);
                     return cipher.len();
                 }
             };
             done += progress.consumed;
-            self.handle_plain(plain, now, consumer);
             if progress.peer_closed {
                 self.cut(None, now, consumer);
             } else if self.outbound.is_stuck() {
@@ -275,7 +275,7 @@ impl Session {
 
     fn fail_tls(&mut self, error: &TlsError, now: Now, consumer: &mut dyn Consumer) {
         let Some(peer) = self.phase.link().map(|link| link.peer) else { return };
-        let live = matches!(self.phase, Phase::Live { .. });
+        let live = matches!(self.phase, Phase::Live { .. } | Phase::Closing { .. });
         self.fail(Cause::tls(&self.config.url, peer, live, error), now, consumer);
     }
 

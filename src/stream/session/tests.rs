@@ -138,6 +138,19 @@ fn a_live_connection_breaks_in_words() {
 }
 
 #[test]
+fn what_was_decrypted_before_a_break_still_counts() {
+    let mut rig = Rig::flowing();
+    rig.hold_back(TEXT, b"last tick");
+    rig.send_cipher(&[&[23, 3, 3, 0, 40][..], &[9; 40]].concat());
+    assert_eq!(rig.heard.messages.last().unwrap().1, "last tick");
+    check_fault(&rig, Layer::Tls, FaultKind::Garbage, "stream.test");
+    let mut rig = Rig::flowing();
+    rig.hold_back(CLOSE, b"\x03\xe9");
+    rig.send_cipher(b"garbage, not TLS");
+    check_fault(&rig, Layer::Protocol, FaultKind::Closed, "1001");
+}
+
+#[test]
 fn no_input_after_the_handshake_panics() {
     let mut random = crate::domain::Random::from_seed(99);
     for _ in 0..300 {

@@ -89,13 +89,19 @@ impl Consumer for Heard {
 
 impl Heard {
     pub fn faults(&self) -> Vec<&Fault> {
-        let fault = |event| if let &StreamEvent::Fault(ref fault) = event { Some(fault) } else { None };
-        self.events.iter().filter_map(fault).collect()
+        let faults = self.events.iter().map(|event| match event {
+            StreamEvent::Fault(fault) => Some(fault),
+            _ => None,
+        });
+        faults.flatten().collect()
     }
 
     pub fn silences(&self) -> Vec<Duration> {
-        let silence = |event| if let &StreamEvent::DataSilence { silent, .. } = event { Some(silent) } else { None };
-        self.events.iter().filter_map(silence).collect()
+        let silences = self.events.iter().map(|event| match event {
+            StreamEvent::DataSilence { silent, .. } => Some(*silent),
+            _ => None,
+        });
+        silences.flatten().collect()
     }
 
     pub fn lives(&self) -> usize {
@@ -226,6 +232,13 @@ impl Rig {
             self.receive();
         }
         self.exchange();
+    }
+
+    /// A frame that arrives together with the next ciphertext.
+    pub fn hold_back(&mut self, opcode: u8, payload: &[u8]) {
+        let server = self.server.as_mut().expect("a connection");
+        server.tls.writer().write_all(&frame(opcode, payload)).unwrap();
+        server.tls.write_tls(&mut self.rest).unwrap();
     }
 
     /// Ciphertext that no key made.
