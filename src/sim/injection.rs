@@ -258,7 +258,9 @@ impl Server {
                 | FaultKind::SlowHandshake { .. }
                 | FaultKind::GluedFrames
         );
-        if !self.is_ready(now) && !(at_door && targets.is_empty()) {
+        // Nobody needs to be cut off for the next client to be met at the door.
+        let may = self.is_ready(now) || (at_door && targets.is_empty());
+        if !may {
             return false;
         }
         tracing::info!(fault = kind.as_str(), "injected");

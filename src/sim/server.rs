@@ -43,7 +43,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
 /// Between requests of a kept connection.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// For the client's answer to a close frame.
-pub(super) const CLOSE_MAX: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// The simulator's loop and everything it owns.
 pub(super) struct Server {

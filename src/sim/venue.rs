@@ -214,7 +214,7 @@ pub fn price_text(units: u64) -> String {
 
 fn write_element(l: &Listed, price: u64, event_ms: i64, funding_ms: i64, random: &mut Random, out: &mut Vec<u8>) {
     let mut beside = || (price - price / 2_000) + random.below(price / 1_000 + 1);
-    let average = if price % 4 == 0 { beside() } else { price };
+    let average = if price.is_multiple_of(4) { beside() } else { price };
     let (settle, index) = (beside(), beside());
     let (rate, funding_ms) = if l.contract.has_funding() && !l.settling {
         (random.below(40_000) as i64 - 15_000, funding_ms)

@@ -164,7 +164,7 @@ impl WebSocketSide {
                     }
                     if let Message::Text(text) = message {
                         let answer = self.answer(text.as_str());
-                        write_frame(OPCODE_TEXT, true, answer.to_string().as_bytes(), &mut self.memory.outgoing);
+                        write_frame(OPCODE_TEXT, true, answer.as_bytes(), &mut self.memory.outgoing);
                     }
                 }
                 Err(Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => return received,
@@ -238,13 +238,15 @@ impl WebSocketSide {
     }
 
     /// The reply to a control message (facts/binance.md §1.4).
-    fn answer(&mut self, text: &str) -> Value {
+    fn answer(&mut self, text: &str) -> String {
+        // The venue's key order: result or error first.
+        let error = |msg: &str, id: &Value| format!(r#"{{"error":{{"code":2,"msg":{}}},"id":{id}}}"#, json!(msg));
         let Ok(request) = serde_json::from_str::<Value>(text) else {
-            return json!({"error": {"code": 3, "msg": "Invalid JSON: expected value at line 1 column 1"}});
+            return r#"{"error":{"code":3,"msg":"Invalid JSON: expected value at line 1 column 1"}}"#.to_owned();
         };
         let id = &request["id"];
         if !(id.is_u64() || id.is_string() || id.is_null()) {
-            return json!({"error": {"code": 2, "msg": "Invalid request: request ID must be an unsigned integer"}});
+            return error("Invalid request: request ID must be an unsigned integer", &Value::Null);
         }
         let names = || -> Option<Vec<String>> {
             let params = request["params"].as_array()?;
@@ -274,12 +276,12 @@ impl WebSocketSide {
                     "Invalid request: unknown variant `{method}`, expected one of `SUBSCRIBE`, `UNSUBSCRIBE`, \
                      `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`"
                 );
-                return json!({"error": {"code": 2, "msg": msg}, "id": id});
+                return error(&msg, id);
             }
         };
         match result {
-            Some(result) => json!({"result": result, "id": id}),
-            None => json!({"error": {"code": 2, "msg": "Invalid request: wrong params"}, "id": id}),
+            Some(result) => format!(r#"{{"result":{result},"id":{id}}}"#),
+            None => error("Invalid request: wrong params", id),
         }
     }
 }
