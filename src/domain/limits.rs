@@ -106,6 +106,26 @@ pub const SYMBOL_UNSEEN_MAX: Duration = Duration::from_secs(60);
 /// From SIGTERM to the end of the process.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
 
+// ---- sim ----
+
+/// Connections of the simulator; one costs about 40 kB with its TLS state.
+pub const SIM_CONNECTIONS_MAX: usize = 16_384;
+/// Bytes owed to one connection of the simulator before it is dropped: about a minute of ticks.
+pub const SIM_QUEUE_MAX: usize = 8 << 20;
+/// HTTP head of a request to the simulator.
+pub const SIM_REQUEST_HEAD_MAX: usize = 16 << 10;
+/// Body of a request to the simulator.
+pub const SIM_REQUEST_BODY_MAX: usize = 64 << 10;
+/// Connections that the simulator's ledger remembers one by one; a record is below 200 bytes.
+pub const SIM_CONNECTION_HISTORY_MAX: usize = 4_096;
+/// Bad entries that the simulator's ledger remembers one by one: 400 faults of 24.
+pub const SIM_POISONED_MAX: usize = 9_600;
+/// Faults that wait for a connection.
+pub const SIM_FAULTS_WAITING_MAX: usize = 1_024;
+/// Payload that the oversize fault streams: more than [`PRICE_MESSAGE_MAX`].
+pub const SIM_OVERSIZE_LEN: u64 = 5 << 20;
+
+const _: () = assert!(SIM_OVERSIZE_LEN > PRICE_MESSAGE_MAX as u64);
 const _: () = assert!(CHUNK_ROWS_MAX <= ROWS_MAX);
 const _: () = assert!(DATA_SILENCE_MAX.as_secs() < DATA_SILENCE_EXIT.as_secs());
 const _: () = assert!(FRAME_ENTRIES_MAX >= SYMBOLS_MAX);
