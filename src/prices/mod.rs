@@ -1,3 +1,9 @@
 //! Mark prices from a parsed frame to committed rows: symbol map, board, `CASE … WHEN` text, writer.
 //!
 //! May import `domain`, `exchange` and `store`.
+
+pub mod batch;
+pub mod board;
+pub mod case_when;
+pub mod frame_stamp;
+pub mod price_table;
