@@ -7,3 +7,8 @@ pub mod board;
 pub mod case_when;
 pub mod frame_stamp;
 pub mod price_table;
+pub mod sink;
+#[cfg(feature = "server")]
+pub mod sink_postgres;
+#[cfg(feature = "embedded")]
+pub mod sink_sqlite;
