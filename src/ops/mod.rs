@@ -6,12 +6,14 @@
 pub mod logging;
 pub mod metrics;
 pub mod page;
+pub mod rest;
 pub mod settings;
 pub mod signals;
 pub mod status;
 
 pub use logging::Logging;
 pub use page::{Page, PageSource, PriceRow};
+pub use rest::{RestClient, RestError};
 pub use settings::Settings;
 pub use signals::{Signal, Signals};
 pub use status::{Status, summary_line};

@@ -13,3 +13,8 @@ mod map_rules;
 pub mod price_table;
 pub mod symbol_map;
 mod symbol_table;
+pub mod sink;
+#[cfg(feature = "server")]
+pub mod sink_postgres;
+#[cfg(feature = "embedded")]
+pub mod sink_sqlite;

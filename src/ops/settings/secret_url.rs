@@ -38,17 +38,13 @@ impl SecretUrl {
         self.0.split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
-    /// Whether the URL has one clear reading. An `@`, `/`, `?` or `#` that belongs to a password and is not
-    /// percent-encoded makes it unclear where the password ends; such a URL is refused and shown by its scheme alone.
-    #[must_use]
-    pub fn is_clear(&self) -> bool {
-        match self.0.split_once("://") {
-            None => true,
-            Some((_, rest)) => {
-                let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-                authority.matches('@').count() <= 1 && !tail.contains(['@', '#'])
-            }
-        }
+    /// Whether it is plain to see where the password ends. A raw `@`, `/`, `?` or `#` inside it, which the store's own
+    /// parser puts up with, makes that a guess; then only the scheme is shown.
+    fn is_clear(&self) -> bool {
+        self.0.split_once("://").is_some_and(|(_, rest)| {
+            let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+            authority.matches('@').count() <= 1 && !tail.contains(['@', '#'])
+        })
     }
 }
 

@@ -35,9 +35,6 @@ pub(super) fn store_url(settings: &mut Settings, url: &str) -> Result<(), String
         "postgres" | "postgresql" if !url.expose().contains("://") => {
             return Err("write postgres://user@host:5432/database".to_owned());
         }
-        "postgres" | "postgresql" if !url.is_clear() => {
-            return Err("percent-encode @ : / ? # % in the password (@ is %40, / is %2F, # is %23)".to_owned());
-        }
         "postgres" | "postgresql" => {}
         "mysql" | "mariadb" => {
             return Err(
