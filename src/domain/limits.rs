@@ -16,6 +16,13 @@ pub const PRICE_FRACTION_DIGITS_MAX: usize = 18;
 pub const SYMBOL_LEN_MAX: usize = 64;
 /// Entries of one price frame. Binance sends ~750 + ~200 a second (facts/binance.md §5); 4 MiB hold about 24,000.
 pub const FRAME_ENTRIES_MAX: usize = 32_768;
+/// A price frame above this is cut into its entries before it is parsed, so that no frame can make the kept tape grow
+/// beyond 12 MiB (24 bytes for each structural character). Four times today's larger frame.
+pub const FRAME_WHOLE_MAX: usize = 512 << 10;
+/// Nesting of a price frame. Real ones have 3 levels; 64 is one bit a level in one machine word.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Pages of one instrument list. Bybit needs one or two of 1,000, Bitget two; a venue that never ends is refused.
+pub const INSTRUMENT_PAGES_MAX: usize = 32;
 
 // ---- stream: WebSocket ----
 
@@ -27,6 +34,13 @@ pub const FRAME_PADDING: usize = 64;
 pub const CONTROL_PAYLOAD_MAX: usize = 125;
 /// The HTTP head of the upgrade answer.
 pub const UPGRADE_HEAD_MAX: usize = 16 << 10;
+/// Header of one frame from a server: two bytes, and eight of a 64-bit length (RFC 6455 §5.2; servers do not mask).
+pub const FRAME_HEADER_MAX: usize = 10;
+/// Plaintext of one TLS record (RFC 8446 §5.1).
+pub const TLS_RECORD_PLAINTEXT_MAX: usize = 16 << 10;
+/// Server names whose TLS tickets are kept: the venues' hosts and their fallbacks. A ticket holds its server's chain, so
+/// it costs about 4 kB.
+pub const TLS_SERVER_NAMES_MAX: usize = 16;
 
 // ---- stream: liveness and backoff (DESIGN.md §3) ----
 
@@ -86,3 +100,4 @@ pub const STOP_MAX: Duration = Duration::from_secs(10);
 const _: () = assert!(CHUNK_ROWS_MAX <= ROWS_MAX);
 const _: () = assert!(DATA_SILENCE_MAX.as_secs() < DATA_SILENCE_EXIT.as_secs());
 const _: () = assert!(FRAME_ENTRIES_MAX >= SYMBOLS_MAX);
+const _: () = assert!(FRAME_WHOLE_MAX < PRICE_MESSAGE_MAX);
