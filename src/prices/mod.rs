@@ -18,3 +18,6 @@ pub mod sink;
 pub mod sink_postgres;
 #[cfg(feature = "embedded")]
 pub mod sink_sqlite;
+pub mod writer;
+pub mod writer_status;
+pub mod writer_thread;
