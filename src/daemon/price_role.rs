@@ -18,7 +18,7 @@ use crate::prices::writer::{Writer, WriterSettings};
 use crate::prices::writer_status::{self, Names};
 use crate::prices::writer_thread::{self, WriterHandle};
 use crate::stream::liveness::Liveness;
-use crate::stream::session::SessionConfig;
+use crate::stream::SessionConfig;
 use crate::stream::{Consumer, FaultKind};
 
 use super::price_consumer::PriceConsumer;
@@ -43,7 +43,7 @@ pub struct PriceRole {
     host: String,
     silence: Duration,
     started: Now,
-    ticks: RateMeter,
+    prices: RateMeter,
     rows: RateMeter,
 }
 
@@ -82,7 +82,7 @@ impl PriceRole {
             host,
             silence,
             started,
-            ticks: RateMeter::default(),
+            prices: RateMeter::default(),
             rows: RateMeter::default(),
         })
     }
@@ -139,9 +139,9 @@ impl PriceRole {
     pub fn fill(&mut self, status: &mut Status, now: Now) {
         let snapshot = self.telemetry.snapshot();
         let writer = self.writer.status();
-        let ticks_per_s = self.ticks.rate(snapshot.counts.accepted, now.mono);
+        let prices_per_s = self.prices.rate(snapshot.counts.accepted, now.mono);
         let rows_per_s = self.rows.rate(writer.rows_written, now.mono);
-        status.stream = snapshot.stream_status(&self.host, ticks_per_s);
+        status.stream = snapshot.stream_status(&self.host, prices_per_s);
         status.faults = crate::domain::Layer::ALL
             .into_iter()
             .zip(snapshot.faults_by_layer)

@@ -84,7 +84,7 @@ impl StreamTelemetry {
 impl Snapshot {
     /// As the status file has it; the rate is the caller's.
     #[must_use]
-    pub fn stream_status(&self, host: &str, ticks_per_s: f64) -> StreamStatus {
+    pub fn stream_status(&self, host: &str, prices_per_s: f64) -> StreamStatus {
         let mut entries: std::collections::BTreeMap<String, u64> =
             self.counts.rejected_by_kind().map(|(kind, count)| (kind.to_owned(), count)).collect();
         entries.insert("accepted".to_owned(), self.counts.accepted);
@@ -102,7 +102,7 @@ impl Snapshot {
             frames: self.counts.frames,
             bytes: self.bytes,
             entries,
-            ticks_per_s,
+            prices_per_s,
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::domain::limits::PRICE_MESSAGE_MAX;
-use crate::exchange::binance::stream_url::{self, mark_price_url};
+use crate::exchange::binance::{self, mark_price_url};
 use crate::ops::Settings;
 use crate::ops::settings::{PriceTarget, Spelling, Statement};
 use crate::prices::case_when::Form;
@@ -14,7 +14,7 @@ use crate::prices::sink::PriceSink;
 use crate::prices::writer::WriterSettings;
 use crate::store::url::StoreUrl;
 use crate::stream::liveness::Liveness;
-use crate::stream::session::SessionConfig;
+use crate::stream::SessionConfig;
 use crate::stream::tls::client_config;
 use crate::stream::url::StreamUrl;
 
@@ -54,8 +54,8 @@ pub fn price_session(settings: &Settings) -> Result<SessionConfig, BadSetting> {
         Some(path) => format!("{}{path}", prices.url.trim_end_matches('/')),
         None => {
             let spelling = match prices.spelling {
-                Spelling::Combined => stream_url::Spelling::Combined,
-                Spelling::Raw => stream_url::Spelling::Raw,
+                Spelling::Combined => binance::Spelling::Combined,
+                Spelling::Raw => binance::Spelling::Raw,
             };
             mark_price_url(&format!("{}/market", prices.url.trim_end_matches('/')), spelling)
         }

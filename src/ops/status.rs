@@ -83,7 +83,7 @@ pub struct StreamStatus {
     /// Entries of those frames by what became of them (`accepted`, `stale`, `other_market`, `not_decimal`, …).
     pub entries: BTreeMap<String, u64>,
     /// Accepted prices a second, over the last interval.
-    pub ticks_per_s: f64,
+    pub prices_per_s: f64,
 }
 
 /// What the stream does.
@@ -319,10 +319,10 @@ pub fn summary_line(status: &Status) -> String {
         status.faults.iter().filter(|(_, n)| **n > 0).map(|(layer, count)| format!("{layer} {count}")).collect();
     let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(" ") };
     format!(
-        "stream {}, {:.0} ticks/s; writer {}, {:.0} rows/s, {} rows in {} commits; {latency}; faults {faults}; \
+        "stream {}, {:.0} prices/s; writer {}, {:.0} rows/s, {} rows in {} commits; {latency}; faults {faults}; \
          alarms {}; memory {:.1} MB",
         word(&status.stream.state),
-        status.stream.ticks_per_s,
+        status.stream.prices_per_s,
         word(&status.writer.state),
         status.writer.rows_per_s,
         status.writer.rows_written,

@@ -14,7 +14,6 @@ use super::writer_status::WriterStatus;
 use crate::domain::{Clock, Mono};
 
 /// A writer at work on its own thread.
-#[derive(Debug)]
 pub struct WriterHandle {
     shared: Arc<WriterShared>,
     board: Arc<PriceBoard>,

@@ -103,3 +103,20 @@ impl ColumnShape {
         }
     }
 }
+
+/// A row of `exchange_symbols` with the price it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PricedRow {
+    /// Primary key.
+    pub id: i64,
+    /// Who lists it (`api_systems.canonical`).
+    pub exchange: String,
+    /// The venue's own name of the instrument.
+    pub symbol: String,
+    /// Base asset.
+    pub token: String,
+    /// `mark_price` as text, digit for digit.
+    pub price: Option<String>,
+    /// `mark_price_synced_at` as text.
+    pub synced_at: Option<String>,
+}

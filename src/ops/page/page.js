@@ -30,7 +30,7 @@ function show(status) {
   const good = stream.state === "live" && writer.state === "writing" && status.alarms.length === 0;
   health(good, good ? "healthy" : "needs a look");
   put("who", `${status.version} · ${status.role} · pid ${status.pid} · since ${status.started_at}`);
-  put("ticks", count(stream.ticks_per_s));
+  put("ticks", count(stream.prices_per_s));
   put("rows", count(writer.rows_per_s));
   for (const name of ["p50", "p99", "max"]) {
     put(name, writer.tick_to_commit_us ? ms(writer.tick_to_commit_us[name]) : "–");

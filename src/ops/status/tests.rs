@@ -105,13 +105,13 @@ fn age_and_staleness() {
 fn a_summary_is_one_line() {
     let mut status = healthy();
     status.rss_bytes = 21_500_000;
-    status.stream.ticks_per_s = 949.6;
+    status.stream.prices_per_s = 949.6;
     status.writer.rows_per_s = 3_800.0;
     status.writer.rows_written = 12;
     status.writer.commits = 3;
     assert_eq!(
         summary_line(&status),
-        "stream live, 950 ticks/s; writer writing, 3800 rows/s, 12 rows in 3 commits; no commit yet; faults none; \
+        "stream live, 950 prices/s; writer writing, 3800 rows/s, 12 rows in 3 commits; no commit yet; faults none; \
          alarms 0; memory 21.5 MB"
     );
     status.writer.tick_to_commit_us = Some(LatencyUs { p50: 31_040, p99: 60_000, max: 1_000_000 });

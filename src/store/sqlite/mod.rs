@@ -5,6 +5,7 @@
 //! `YYYY-MM-DD HH:MM:SS.mmm` in UTC. The file and its neighbours are for their owner only.
 
 mod lock;
+mod priced;
 mod read;
 mod write;
 
