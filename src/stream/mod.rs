@@ -11,8 +11,10 @@
 
 pub mod encode;
 pub mod frame;
+mod frame_error;
 pub mod handshake;
 pub mod plain;
 pub mod tickets;
 pub mod tls;
-pub mod tls_error;
+mod tls_error;
+mod upgrade_error;
