@@ -70,25 +70,20 @@ pub fn compare(wire: &[u8], max_message: usize, cuts: &mut Random) -> Transcript
     assert_eq!(read_ours(&cut(wire, cuts), max_message), ours, "the cuts matter");
     let theirs = read_theirs(&cut(wire, cuts), max_message);
     let common = ours.seen.iter().zip(&theirs.seen).take_while(|(ours, theirs)| is_same(ours, theirs)).count();
-    if let End::Failed(Error::Utf8(_)) = theirs.end
-        && !(ours.end == End::Failed(FrameError::CloseReasonNotUtf8) && common == ours.seen.len())
-    {
-        let rest = &ours.seen[common..];
-        let next = rest.iter().find(|seen| matches!(seen, Seen::Text(_) | Seen::Binary(_)));
-        let is_explained =
-            next.is_none_or(|seen| matches!(seen, Seen::Text(text) if std::str::from_utf8(text).is_err()));
-        assert!(common == theirs.seen.len() && is_explained, "{ours:?}\n{theirs:?}");
-        return ours;
-    }
-    assert_eq!(common, ours.seen.len(), "ours took what the twin did not\n{ours:?}\n{theirs:?}");
-    let is_explained = match (&ours.end, &theirs.end) {
+    let took_all_of_theirs = common == theirs.seen.len();
+    let next_message = ours.seen[common..].iter().find(|seen| matches!(seen, Seen::Text(_) | Seen::Binary(_)));
+    let is_left_to_the_parser = matches!(theirs.end, End::Failed(Error::Utf8(_)))
+        && took_all_of_theirs
+        && next_message.is_none_or(|seen| matches!(seen, Seen::Text(text) if std::str::from_utf8(text).is_err()));
+    let is_same_end = match (&ours.end, &theirs.end) {
         (End::Failed(FrameError::LengthNotMinimal | FrameError::ControlTooLong | FrameError::BadCloseCode(_)), _) => {
             true
         }
-        (End::Waits, End::Waits) | (End::Closed, End::Closed) => common == theirs.seen.len(),
-        (End::Failed(_), End::Waits | End::Failed(_)) => common == theirs.seen.len(),
+        (End::Waits, End::Waits) | (End::Closed, End::Closed) => took_all_of_theirs,
+        (End::Failed(_), End::Waits | End::Failed(_)) => took_all_of_theirs,
         _ => false,
     };
+    let is_explained = is_left_to_the_parser || (common == ours.seen.len() && is_same_end);
     assert!(is_explained, "{ours:?}\n{theirs:?}");
     ours
 }

@@ -421,9 +421,12 @@ mod tests {
             assert!(reader.next(&mut plain).unwrap().is_none());
             assert!(plain.len() <= 500 + ping.len());
         }
-        plain.append(&frame(0x80, b"z")).unwrap();
+        plain.append(b"\x80\x02y").unwrap();
+        assert!(reader.next(&mut plain).unwrap().is_none());
+        assert_eq!(plain.len(), 501, "the last byte will arrive where it belongs");
+        plain.append(b"z").unwrap();
         let Ok(Some(Incoming::Message { payload, .. })) = reader.next(&mut plain) else { panic!("no message") };
-        assert_eq!(payload.bytes(), [&[b'a'; 500][..], b"z"].concat());
+        assert_eq!(payload.bytes(), [&[b'a'; 500][..], b"yz"].concat());
     }
 
     #[test]
