@@ -16,7 +16,7 @@ use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
 use super::plain::PlainBuffer;
 use super::tickets::TicketStore;
-use super::tls_error::TlsError;
+pub use super::tls_error::TlsError;
 use crate::domain::limits::TLS_RECORD_PLAINTEXT_MAX;
 
 /// Type, version and length of a record (RFC 8446 §5.1).
@@ -315,6 +315,7 @@ fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Random;
 
     #[test]
     fn roots_are_read_or_refused_in_words() {
@@ -363,6 +364,42 @@ mod tests {
         assert_eq!(out, [21, 3, 3, 0, 2, 2, 50], "a fatal decode_error alert");
         assert_eq!(client.read(&mut [], &mut plain, &mut out), Err(TlsError::NotTls));
         assert_eq!(client.write(b"late", &mut out), Err(TlsError::NotTls));
+    }
+
+    #[test]
+    fn an_error_inside_a_split_handshake_message_is_only_an_error() {
+        let config = client_config(b"", 0).unwrap();
+        let (mut plain, mut out) = (PlainBuffer::for_messages(1_000), Vec::new());
+        let mut client = TlsClient::new(&config, server_name("example.com").unwrap()).unwrap();
+        let begun = b"\x16\x03\x03\x00\x04\x02\x00\x00\x50".to_vec();
+        let mut cipher = begun.clone();
+        let progress = client.read(&mut cipher, &mut plain, &mut out).unwrap();
+        assert_eq!(progress.consumed, 0, "the beginning stays with the caller");
+        assert_eq!(client.write(b"early", &mut out), Err(TlsError::NotWritable));
+        cipher.extend_from_slice(b"\x17\x03\x03\x00\x01\x00");
+        let error = client.read(&mut cipher, &mut plain, &mut out).unwrap_err();
+        assert!(error.to_string().contains("Interleaved"), "{error}");
+    }
+
+    #[test]
+    fn no_bytes_of_a_server_can_make_it_panic() {
+        let config = client_config(b"", 2).unwrap();
+        for seed in 0..3_000 {
+            let mut random = Random::from_seed(seed);
+            let mut client = TlsClient::new(&config, server_name("example.com").unwrap()).unwrap();
+            let (mut plain, mut out, mut cipher) = (PlainBuffer::for_messages(1_000), Vec::new(), Vec::new());
+            client.read(&mut [], &mut plain, &mut out).unwrap();
+            for _ in 0..6 {
+                let len = random.below(40);
+                cipher.extend([20 + random.below(5) as u8, 3, 3, 0, len as u8]);
+                cipher.extend((0..len).map(|_| [0, 1, 2, 4, random.below(256) as u8][random.below(5) as usize]));
+                let Ok(progress) = client.read(&mut cipher, &mut plain, &mut out) else { break };
+                cipher.drain(..progress.consumed);
+                let _refused = client.write(b"x", &mut out);
+            }
+            client.close(&mut out);
+            assert!(plain.is_empty(), "plaintext without a handshake");
+        }
     }
 
     fn check(pem: &[u8], expected: Result<(), &str>) {
