@@ -16,6 +16,7 @@ pub mod encode;
 pub mod event;
 pub mod fault;
 pub mod frame;
+mod frame_error;
 pub mod handshake;
 pub mod liveness;
 mod outbound;
@@ -24,7 +25,8 @@ pub mod plain;
 pub mod session;
 pub mod tickets;
 pub mod tls;
-pub mod tls_error;
+mod tls_error;
+mod upgrade_error;
 pub mod url;
 
 pub use config::SessionConfig;

@@ -16,7 +16,7 @@ use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
 use super::plain::PlainBuffer;
 use super::tickets::TicketStore;
-use super::tls_error::TlsError;
+pub use super::tls_error::TlsError;
 use crate::domain::limits::TLS_RECORD_PLAINTEXT_MAX;
 
 /// Type, version and length of a record (RFC 8446 §5.1).

@@ -105,6 +105,9 @@ fn from_certificate(error: CertificateError) -> TlsError {
             TlsError::WrongName { expected: expected.to_str().into_owned(), presented }
         }
         CertificateError::NotValidForName => TlsError::WrongName { expected: "the host".into(), presented: Vec::new() },
+        CertificateError::BadSignature => TlsError::BadCertificate(
+            "a signature is not that of the authority it names, as with an outdated root in net.extra_roots".into(),
+        ),
         other => TlsError::BadCertificate(other.to_string()),
     }
 }
