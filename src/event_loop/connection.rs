@@ -138,12 +138,10 @@ impl Connection {
         }
     }
 
-    /// Does what the session asks for, until it asks for nothing more.
+    /// Does what the session asks for, until it asks for nothing more. After [`Connection::flush`], so that a close frame or
+    /// an alert has been sent as far as the socket takes it at once: nobody waits for it.
     pub fn act(&mut self, shared: &mut Shared, now: Now) {
         while let Some(action) = self.session.poll_action() {
-            if action == Action::Close {
-                self.send_last_words(now);
-            }
             self.close(shared);
             match action {
                 Action::Close => {}
@@ -179,18 +177,6 @@ impl Connection {
         shared.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.socket = Some(Socket { stream, token, connecting: true, ending: false });
         Ok(())
-    }
-
-    /// A close frame, an alert: sent when it can be at once, for nobody waits for it any more.
-    fn send_last_words(&mut self, now: Now) {
-        let Some(socket) = &mut self.socket else { return };
-        while !socket.connecting && !self.session.transmit().is_empty() {
-            match socket.stream.write(self.session.transmit()) {
-                Ok(n) if n > 0 => self.session.handle_sent(n, now, &mut *self.consumer),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return,
-            }
-        }
     }
 }
 

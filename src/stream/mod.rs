@@ -26,6 +26,8 @@ pub mod session;
 pub mod tickets;
 pub mod tls;
 pub mod tls_error;
+mod tls_error;
+mod upgrade_error;
 pub mod url;
 
 pub use config::SessionConfig;
