@@ -34,6 +34,13 @@ pub const FRAME_PADDING: usize = 64;
 pub const CONTROL_PAYLOAD_MAX: usize = 125;
 /// The HTTP head of the upgrade answer.
 pub const UPGRADE_HEAD_MAX: usize = 16 << 10;
+/// Header of one frame from a server: two bytes, and eight of a 64-bit length (RFC 6455 §5.2; servers do not mask).
+pub const FRAME_HEADER_MAX: usize = 10;
+/// Plaintext of one TLS record (RFC 8446 §5.1).
+pub const TLS_RECORD_PLAINTEXT_MAX: usize = 16 << 10;
+/// Server names whose TLS tickets are kept: the venues' hosts and their fallbacks. A ticket holds its server's chain, so
+/// it costs about 4 kB.
+pub const TLS_SERVER_NAMES_MAX: usize = 16;
 
 // ---- stream: liveness and backoff (DESIGN.md §3) ----
 
