@@ -169,17 +169,3 @@ fn wrapper() -> impl Strategy<Value = (String, String)> {
     ])
     .prop_map(|(before, behind)| (before.to_owned(), behind.to_owned()))
 }
-
-/// The seeds of the fuzz target, and whatever it has found.
-#[test]
-fn the_corpus() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/mark_price");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        eprintln!("{}", path.display());
-        body::mark_price(&std::fs::read(path).unwrap());
-        count += 1;
-    }
-    assert!(count >= 40, "{count} files");
-}
