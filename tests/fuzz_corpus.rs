@@ -7,6 +7,15 @@ use std::path::Path;
 #[allow(dead_code, reason = "tests/wire_twin.rs uses the rest")]
 mod frame_reader;
 
+#[path = "../fuzz/bodies/mark_price.rs"]
+#[allow(dead_code, reason = "tests/mark_price_twin.rs uses the rest")]
+mod mark_price;
+
+#[test]
+fn mark_price_agrees_with_its_twin_on_the_corpus() {
+    check("mark_price", 40, mark_price::mark_price);
+}
+
 #[test]
 fn frame_reader_agrees_with_its_twin_on_the_corpus() {
     check("frame_reader", 20, frame_reader::frame_reader);

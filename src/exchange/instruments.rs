@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::{Exchange, ShapeError};
-use crate::domain::Instrument;
 use crate::domain::limits::INSTRUMENT_PAGES_MAX;
+use crate::domain::{Instrument, Venue};
 
 /// One page of a venue's list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub enum ListError<E> {
     #[error("{venue} instruments: the list does not end (page {page} asks for cursor {cursor:?})")]
     Endless {
         /// Who.
-        venue: crate::domain::Venue,
+        venue: Venue,
         /// Pages read so far.
         page: usize,
         /// What the last one asked for.
@@ -133,7 +133,6 @@ pub fn list_instruments<E>(
 mod tests {
     use super::super::exchange;
     use super::*;
-    use crate::domain::Venue;
 
     const PAGE_1: &str = include_str!("../../tests/fixtures/rest/bybit_instruments_page1.json");
     const PAGE_2: &str = include_str!("../../tests/fixtures/rest/bybit_instruments_page2.json");

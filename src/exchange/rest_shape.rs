@@ -18,7 +18,7 @@ pub enum ShapeError {
         field: &'static str,
         /// The venue's code, as text.
         code: String,
-        /// The venue's words, cut to [`EXCERPT_MAX`] characters.
+        /// The venue's words, cut to 120 characters.
         message: String,
     },
     /// The answer is no JSON: a proxy's or a firewall's page.
@@ -26,7 +26,7 @@ pub enum ShapeError {
     NotJson {
         /// Who.
         venue: Venue,
-        /// The first [`EXCERPT_MAX`] characters.
+        /// The first 120 characters.
         start: String,
     },
     /// A member that carries the list is absent or of another type.
@@ -40,7 +40,7 @@ pub enum ShapeError {
 }
 
 /// Characters of a venue's text that an error repeats.
-pub const EXCERPT_MAX: usize = 120;
+const EXCERPT_MAX: usize = 120;
 
 /// Parses a body, or says with what it begins.
 pub(super) fn read_json(venue: Venue, body: &[u8]) -> Result<Value, ShapeError> {

@@ -1,5 +1,6 @@
 //! Binance USDⓈ-M futures: the venue that prices come from.
 
+mod entry;
 mod instruments;
 pub mod mark_price;
 mod outline;
