@@ -8,6 +8,9 @@ use kraite_streams::exchange::binance::mark_price::{Entry, FrameKind, MarkPriceP
 #[path = "support/counting_alloc.rs"]
 mod counting_alloc;
 
+#[global_allocator]
+static ALLOCATOR: counting_alloc::CountingAlloc = counting_alloc::CountingAlloc;
+
 use counting_alloc::allocations_in;
 
 const HUGE: &str = r#"{"s":"BADUSDT","p":"1","x":123456789012345678901234567890}"#;

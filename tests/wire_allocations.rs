@@ -9,6 +9,9 @@ use kraite_streams::stream::plain::PlainBuffer;
 #[path = "support/counting_alloc.rs"]
 mod counting_alloc;
 
+#[global_allocator]
+static ALLOCATOR: counting_alloc::CountingAlloc = counting_alloc::CountingAlloc;
+
 #[test]
 fn reading_a_thousand_ticks_allocates_nothing() {
     check(&frame(0x81, 150_000), 16 << 10);

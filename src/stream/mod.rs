@@ -26,7 +26,6 @@ pub mod session;
 pub mod tickets;
 pub mod tls;
 pub mod tls_error;
-mod tls_error;
 mod upgrade_error;
 pub mod url;
 
@@ -36,5 +35,3 @@ pub use fault::{Fault, FaultKind};
 pub use liveness::Liveness;
 pub use session::{Action, Session};
 pub use url::{BadUrl, StreamUrl};
-mod tls_error;
-mod upgrade_error;
