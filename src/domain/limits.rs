@@ -72,6 +72,25 @@ pub const ROWS_MAX: usize = 4 * SYMBOLS_MAX;
 pub const EVENT_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// A tracked symbol unseen for this long is reported by name.
 pub const SYMBOL_UNSEEN_MAX: Duration = Duration::from_secs(60);
+/// From the first dirty symbol to the write: the second frame of a tick arrives within it.
+pub const SETTLE_DEFAULT: Duration = Duration::from_millis(25);
+/// From the start of a write to the start of the next.
+pub const WRITE_INTERVAL_DEFAULT: Duration = Duration::from_millis(500);
+/// Shorter would be more work for nobody: the stream ticks once a second.
+pub const WRITE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Between two loads of the symbol map, as the incumbent.
+pub const MAP_RELOAD_DEFAULT: Duration = Duration::from_secs(300);
+/// A second writer waits this long for the lock at its start: a restart overlaps for seconds. A ghost's lock lives longer
+/// (45 s); the supervisor's next start finds it gone.
+pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(10);
+/// First pause after a fault at the database; doubles.
+pub const STORE_RETRY_MIN: Duration = Duration::from_millis(250);
+/// Longest pause after a fault at the database: so late the newest price is, at most, once it is back.
+pub const STORE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Between two looks for symbols that went quiet.
+pub const UNSEEN_EVERY: Duration = Duration::from_secs(10);
+/// Names in one report of rows or symbols; the rest is a number.
+pub const BAD_ROWS_NAMED_MAX: usize = 20;
 
 // ---- ops ----
 
