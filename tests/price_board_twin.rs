@@ -24,10 +24,8 @@ enum Step {
         wrapped: bool,
     },
     Take,
-    /// The last write failed, or the one before it.
-    PutBack {
-        before: bool,
-    },
+    /// The last write failed.
+    PutBack,
     MarkDirty(u32),
 }
 
@@ -60,7 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => frame.prop_map(|(entries, reconnect, wrapped)| Step::Frame { entries, reconnect, wrapped }),
         2 => Just(Step::Take),
-        1 => any::<bool>().prop_map(|before| Step::PutBack { before }),
+        1 => Just(Step::PutBack),
         1 => (0u32..8).prop_map(Step::MarkDirty),
     ]
 }
@@ -163,8 +161,8 @@ fn run(steps: &[Step]) {
     let mut intake = Intake::new(Arc::clone(&board));
     let mut model = Model::default();
     let (mut seq, mut connection) = (0, 1);
-    // The last two writes, the newer one last.
-    let mut writes: [(Vec<Taken>, BTreeMap<_, _>); 2] = Default::default();
+    let mut taken: Vec<Taken> = Vec::new();
+    let mut expected = BTreeMap::new();
     for step in steps.iter().chain([&Step::Take]) {
         let mut names = Vec::new();
         board.names_since(0, &mut names);
@@ -182,10 +180,10 @@ fn run(steps: &[Step]) {
                 assert_eq!(outcome.verdict, verdict, "{text}");
             }
             Step::Take => {
-                let mut taken = Vec::new();
+                taken.clear();
                 board.take_dirty(&mut taken);
                 assert!(taken.is_sorted_by_key(|value| value.stamp.seq), "frames stand together, in order");
-                let expected = model.take();
+                expected = model.take();
                 let found: BTreeMap<_, _> = taken
                     .iter()
                     .map(|value| (names[value.slot.index()].to_string(), (value.price.to_string(), value.stamp.seq)))
@@ -196,13 +194,10 @@ fn run(steps: &[Step]) {
                     .map(|(symbol, (price, seq))| (symbol.clone(), ((*price).to_owned(), *seq)))
                     .collect();
                 assert_eq!(found, naive);
-                writes.rotate_left(1);
-                writes[1] = (taken, expected);
             }
-            Step::PutBack { before } => {
-                let (taken, expected) = &writes[usize::from(!before)];
-                board.put_back(taken);
-                model.put_back(expected);
+            Step::PutBack => {
+                board.put_back(&taken);
+                model.put_back(&expected);
             }
             Step::MarkDirty(slot) => {
                 board.mark_dirty(kraite_streams::prices::board::Slot(*slot));

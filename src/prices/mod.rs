@@ -11,13 +11,13 @@ pub mod intake_counts;
 pub mod map_report;
 mod map_rules;
 pub mod price_table;
-pub mod symbol_map;
-mod symbol_table;
 pub mod sink;
 #[cfg(feature = "server")]
 pub mod sink_postgres;
 #[cfg(feature = "embedded")]
 pub mod sink_sqlite;
+pub mod symbol_map;
+mod symbol_table;
 pub mod writer;
 pub mod writer_status;
 pub mod writer_thread;

@@ -75,6 +75,24 @@ pub struct WriterShared {
     pub(super) reload: AtomicBool,
 }
 
+impl WriterShared {
+    /// What the writer shows of itself.
+    #[must_use]
+    pub fn status(&self) -> WriterStatus {
+        self.status.lock().clone()
+    }
+
+    /// Asks for the symbol map to be loaded again, at the next turn.
+    pub fn request_reload(&self) {
+        self.reload.store(true, Ordering::Release);
+    }
+
+    /// Asks for the last write and the end, at the next turn.
+    pub fn request_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
 /// The role. Owns the database session and the symbol map.
 pub struct Writer {
     board: Arc<PriceBoard>,
@@ -475,7 +493,9 @@ impl Writer {
             WriterState::Writing => tracing::info!(store, after = %before, lasted_s, "writing prices again"),
             WriterState::Stopped => tracing::info!(store, "price writer stopped"),
             WriterState::Refused => tracing::error!(store, reason = sentence, "price writer refuses to start"),
-            _ => tracing::warn!(store, state = %state, reason = sentence, "prices cannot be written; the newest are kept"),
+            _ => {
+                tracing::warn!(store, state = %state, reason = sentence, "prices cannot be written; the newest are kept")
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! The thread that turns a [`Writer`], and the handle that others hold of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ impl WriterHandle {
     /// What the writer shows of itself.
     #[must_use]
     pub fn status(&self) -> WriterStatus {
-        self.shared.status.lock().clone()
+        self.shared.status()
     }
 
     /// What the symbol map, as last loaded, has to say about itself.
@@ -62,7 +61,7 @@ impl WriterHandle {
 
     /// Asks for the symbol map to be loaded again.
     pub fn reload(&self) {
-        self.shared.reload.store(true, Ordering::Release);
+        self.shared.request_reload();
         self.board.wake();
     }
 
@@ -75,7 +74,7 @@ impl WriterHandle {
     /// Asks for the last write and waits for it, `bound` at most. Returns whether the writer ended in time; one that waits
     /// for a server which answers nothing does not, and is left to the end of the process.
     pub fn stop(&mut self, bound: Duration) -> bool {
-        self.shared.stop.store(true, Ordering::Release);
+        self.shared.request_stop();
         self.board.wake();
         // Nothing is ever sent: the channel disconnects.
         let ended = self.done.recv_timeout(bound) != Err(crossbeam_channel::RecvTimeoutError::Timeout);

@@ -31,7 +31,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// A missing table, or a store that does not know Binance.
-    pub fn insert_symbols<'s>(&mut self, symbols: &mut dyn Iterator<Item = &'s str>) -> Result<u64> {
+    pub fn insert_symbols(&mut self, symbols: &mut dyn Iterator<Item = &str>) -> Result<u64> {
         self.in_transaction(|connection| {
             let system: Option<i64> = connection
                 .prepare_cached("SELECT id FROM api_systems WHERE canonical = ?1")?
