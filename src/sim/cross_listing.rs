@@ -69,7 +69,7 @@ fn token_at(venue: Venue, column: usize, l: &Listed, random: &mut Random) -> Opt
         (Contract::Perpetual, "USDC") => match venue {
             Venue::Bybit => is_major(&l.base) || draw < 40,
             Venue::Kucoin => matches!(l.base.as_str(), "BTC" | "ETH" | "SOL" | "XRP"),
-            _ => false,
+            _ => is_major(&l.base),
         },
         (Contract::TradFi, _) => venue != Venue::Kucoin && draw < 30,
         _ => false,
@@ -88,7 +88,7 @@ fn is_major(base: &str) -> bool {
 
 fn instrument(venue: Venue, token: &str, quote: &str, source: Option<Source>) -> CrossListing {
     let symbol = match (venue, quote) {
-        (Venue::Bybit, "USDC") => format!("{token}PERP"),
+        (Venue::Bybit | Venue::Bitget, "USDC") => format!("{token}PERP"),
         (Venue::Kucoin, _) => format!("{token}{quote}M"),
         _ => format!("{token}{quote}"),
     };
@@ -170,6 +170,7 @@ mod tests {
             (Venue::Kucoin, "FLOKIUSDTM", "FLOKI", "1000FLOKIUSDT", -3),
             (Venue::Bybit, "SHIB1000USDT", "SHIB1000", "1000SHIBUSDT", 0),
             (Venue::Bybit, "BTCPERP", "BTC", "BTCUSDC", 0),
+            (Venue::Bitget, "BTCPERP", "BTC", "BTCUSDC", 0),
             (Venue::Bybit, "1000000BABYDOGEUSDT", "1000000BABYDOGE", "1MBABYDOGEUSDT", 0),
             (Venue::Bitget, "1MCHEEMSUSDT", "1MCHEEMS", "1000CHEEMSUSDT", 3),
         ] {

@@ -1,7 +1,8 @@
 //! What can go wrong on demand, and scripts that spread it over a run.
 //!
-//! A fault goes to the live price connections and waits, in order, until there is one that has already had a whole frame:
-//! so a script of faults exercises each of them however slowly the client reconnects.
+//! A fault goes to all live price connections at once. It waits, in order, until there is one, each has already had a whole
+//! frame, and a tick has passed since the fault before: so a script exercises each of them however slowly the client
+//! reconnects. Those that wait at the door need no live connection.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -10,13 +10,11 @@ use crate::domain::{Mono, Now};
 
 use super::connection::{Connection, Farewell, Mark, Phase};
 use super::fault::FaultKind;
+use super::framing::{OPCODE_CONTINUATION, OPCODE_TEXT, write_frame, write_frame_head};
 use super::ledger::Ending;
 use super::server::{CLOSE_MAX, Server};
 use super::venue::{Distortion, FrameRecord, Group};
-use super::websocket::{
-    ALL_EACH_SECOND, ALL_EACH_THIRD_SECOND, OPCODE_CONTINUATION, OPCODE_TEXT, WebSocketSide, write_frame,
-    write_frame_head,
-};
+use super::websocket::{ALL_EACH_SECOND, ALL_EACH_THIRD_SECOND, WebSocketSide};
 
 /// From the first frame of a tick to the second.
 const SECOND_FRAME_AFTER: Duration = Duration::from_millis(1);
@@ -58,6 +56,7 @@ impl Server {
         let fault = self.faults.front().copied().filter(|kind| kind.waits_for_tick() && ready);
         if fault.is_some() {
             self.faults.pop_front();
+            self.ticks.last_fault = self.ticks.count;
         }
         let distortion = match fault {
             Some(FaultKind::BadPrices) => Distortion::BadPrices,
@@ -90,6 +89,7 @@ impl Server {
                 return;
             }
             self.faults.pop_front();
+            self.ticks.last_fault = self.ticks.count;
         }
     }
 
@@ -259,7 +259,8 @@ impl Server {
                 | FaultKind::GluedFrames
         );
         // Nobody needs to be cut off for the next client to be met at the door.
-        let may = self.is_ready(now) || (at_door && targets.is_empty());
+        let is_its_turn = self.ticks.count > self.ticks.last_fault && self.is_ready(now);
+        let may = is_its_turn || (at_door && targets.is_empty());
         if !may {
             return false;
         }

@@ -1,7 +1,7 @@
 //! The exchange simulator: Binance's price stream on loopback, with real TLS and real WebSocket, faults on demand and an
 //! exact ledger.
 //!
-//! [`venue`] invents the market and writes its frames, sans-IO and seeded; [`server`](self) puts it on a socket: one mio loop
+//! [`venue`] invents the market and writes its frames, sans-IO and seeded; `server` puts it on a socket: one mio loop
 //! on a thread of its own, so that thousands of sockets cost no threads. It shares no protocol code with the client: its
 //! WebSocket side is tungstenite for what clients send and framing of its own for what it sends, its HTTP is httparse. So
 //! it is an independent check, and a fault is a frame that no library would write.
@@ -16,13 +16,16 @@
 mod certificate;
 mod connection;
 pub mod cross_listing;
+mod door;
 pub mod fault;
+mod framing;
 mod http;
 mod injection;
 pub mod ledger;
 pub mod listing;
 pub mod poison;
 mod rest;
+mod routing;
 mod server;
 pub mod venue;
 #[cfg(test)]

@@ -168,10 +168,18 @@ fn kucoin(market: &Market) -> Value {
 }
 
 fn bitget(request: &Request, market: &Market, now_ms: i64) -> Value {
-    if query_value(request, "productType").is_none_or(|kind| !kind.eq_ignore_ascii_case("USDT-FUTURES")) {
-        return json!({"code": "400172", "msg": "Parameter verification failed", "requestTime": now_ms, "data": null});
-    }
+    let kind = query_value(request, "productType").unwrap_or_default().to_ascii_uppercase();
+    let quote = match kind.as_str() {
+        "USDT-FUTURES" => "USDT",
+        "USDC-FUTURES" => "USDC",
+        // Inverse contracts: none of them is on the same coin and quote as a USDⓈ-M contract.
+        "COIN-FUTURES" => "USD",
+        _ => {
+            return json!({"code": "400172", "msg": "Parameter verification failed", "requestTime": now_ms, "data": null});
+        }
+    };
     let data: Vec<Value> = of(market, Venue::Bitget)
+        .filter(|c| c.quote == quote)
         .map(|c| {
             let places = price_places(source_price(c, market));
             json!({
@@ -267,6 +275,9 @@ mod tests {
         let (_, bitget) = fetch("/api/v2/mix/market/contracts?productType=usdt-futures");
         assert_eq!(bitget["code"], "00000");
         assert!(bitget["data"].as_array().unwrap().len() > 500);
+        let (_, usdc) = fetch("/api/v2/mix/market/contracts?productType=USDC-FUTURES");
+        assert!(usdc["data"].as_array().unwrap().iter().any(|c| c["symbol"] == "BTCPERP" && c["quoteCoin"] == "USDC"));
+        assert_eq!(fetch("/api/v2/mix/market/contracts?productType=COIN-FUTURES").1["data"], json!([]));
         assert_eq!(fetch("/api/v2/mix/market/contracts").1["code"], "400172");
         assert_eq!(fetch("/v5/market/instruments-info").1["retCode"], 10001);
     }

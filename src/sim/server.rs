@@ -14,34 +14,27 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Condvar, Mutex};
 use rustls::ServerConfig;
-use tungstenite::handshake::server::{create_response, write_response};
-use tungstenite::http::StatusCode;
 
-use crate::domain::limits::{SIM_CONNECTIONS_MAX, SIM_FAULTS_WAITING_MAX};
+use crate::domain::limits::SIM_FAULTS_WAITING_MAX;
 use crate::domain::time::SystemClock;
 use crate::domain::{Clock, Mono, Now, Random};
 
-use super::connection::{Connection, Farewell, Mark, Phase, ReadEnd};
+use super::connection::{Connection, Mark, Phase, ReadEnd};
 use super::cross_listing::CrossListing;
+use super::door::Door;
 use super::fault::{FaultKind, Script};
-use super::http::{Request, Response, keeps_alive, read_request};
 use super::ledger::{Ending, Ledger};
 use super::listing::Listed;
-use super::rest;
 use super::venue::{FrameRecord, Market};
-use super::websocket::{Outcome, Rules, WebSocketSide, read_target};
+use super::websocket::Rules;
 use super::{Command, Shared, SimConfig};
 
-const LISTENER: Token = Token(0);
+pub(super) const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 /// Connection `id` has token `id + FIRST`.
-const FIRST: u64 = 2;
+pub(super) const FIRST: u64 = 2;
 /// How often deadlines of connections are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
-/// For TLS and the first request.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
-/// Between requests of a kept connection.
-const IDLE_MAX: Duration = Duration::from_secs(60);
 /// For the client's answer to a close frame.
 pub(super) const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -57,27 +50,17 @@ pub(super) struct Server {
     pub(super) ticks: Ticks,
     pub(super) shared: Arc<Shared>,
     script: Option<(Mono, Script)>,
-    tls: Arc<ServerConfig>,
-    poll: Poll,
+    pub(super) tls: Arc<ServerConfig>,
+    pub(super) poll: Poll,
     waker: Arc<Waker>,
-    listener: Option<TcpListener>,
-    addr: SocketAddr,
+    pub(super) listener: Option<TcpListener>,
+    pub(super) addr: SocketAddr,
     commands: Receiver<Command>,
     clock: SystemClock,
-    next_id: u64,
+    pub(super) next_id: u64,
     housekeeping_at: Mono,
     again: Vec<u64>,
     plain: Vec<u8>,
-}
-
-/// Faults that wait for the next client at the door.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Door {
-    pub(super) refuse_upgrade: Option<u16>,
-    pub(super) glue_frames: bool,
-    pub(super) slow_handshake: Option<Duration>,
-    /// Nobody listens before this.
-    pub(super) closed_until: Mono,
 }
 
 /// When the next frames are due, and what the last ones were.
@@ -87,6 +70,8 @@ pub(super) struct Ticks {
     pub(super) second: Mono,
     pub(super) count: u64,
     pub(super) last_event_ms: i64,
+    /// The tick of the newest fault: the next one comes a tick later, so that a client gets to see each.
+    pub(super) last_fault: u64,
     /// Body and record of the previous ordinary frame.
     pub(super) previous: Option<(Vec<u8>, Arc<FrameRecord>)>,
     /// Frames from this number on carry frozen prices.
@@ -113,16 +98,16 @@ impl Server {
             second: Mono::NEVER,
             count: 0,
             last_event_ms: 0,
+            last_fault: 0,
             previous: None,
             frozen_from: None,
         };
-        let door = Door { refuse_upgrade: None, glue_frames: false, slow_handshake: None, closed_until: Mono::ZERO };
         Ok(Server {
             rules,
             market,
             random: Random::from_seed(config.seed ^ 0x0d15_ea5e),
             connections: BTreeMap::new(),
-            door,
+            door: Door::open(),
             faults: VecDeque::new(),
             ticks,
             shared: Arc::new(Shared { ledger: Mutex::new(ledger), settled: Condvar::new() }),
@@ -179,6 +164,8 @@ impl Server {
             if !self.handle_commands(now) {
                 break;
             }
+            // At once, so that whoever connects after `inject` has returned meets the fault at the door.
+            self.apply_faults(now);
             for id in std::mem::take(&mut self.again) {
                 self.step(id, now);
             }
@@ -213,9 +200,7 @@ impl Server {
                 Command::Quiesce => {
                     self.script = None;
                     self.faults.clear();
-                    self.door.refuse_upgrade = None;
-                    self.door.glue_frames = false;
-                    self.door.slow_handshake = None;
+                    self.door.forget_faults();
                     self.freeze();
                 }
                 Command::Stop => return false,
@@ -233,13 +218,11 @@ impl Server {
     }
 
     fn handle_time(&mut self, now: Now) {
-        if let Some((start, script)) = &mut self.script {
-            let elapsed = now.mono.since(*start);
-            while let Some(kind) = script.poll_due(elapsed) {
-                if self.faults.len() < SIM_FAULTS_WAITING_MAX {
-                    self.faults.push_back(kind);
-                }
+        if let Some((start, mut script)) = self.script.take() {
+            while let Some(kind) = script.poll_due(now.mono.since(start)) {
+                self.ask(kind);
             }
+            self.script = Some((start, script));
         }
         if now.mono >= self.ticks.second {
             self.tick_second(now);
@@ -297,69 +280,6 @@ impl Server {
         }
     }
 
-    /// Stops listening; live connections stay.
-    pub(super) fn close_door(&mut self, until: Mono) {
-        self.door.closed_until = until;
-        if let Some(mut listener) = self.listener.take() {
-            let _ = self.poll.registry().deregister(&mut listener);
-        }
-    }
-
-    fn open_door(&mut self) {
-        // Somebody else may have taken the port; the next housekeeping tries again.
-        let opened = TcpListener::bind(self.addr).and_then(|mut listener| {
-            self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-            Ok(listener)
-        });
-        match opened {
-            Ok(listener) => self.listener = Some(listener),
-            Err(error) => tracing::warn!(%error, addr = %self.addr, "the simulator cannot listen again yet"),
-        }
-    }
-
-    fn accept(&mut self, now: Now) {
-        while let Some(listener) = &self.listener {
-            let (socket, peer) = match listener.accept() {
-                Ok(accepted) => accepted,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    return;
-                }
-            };
-            if self.connections.len() >= SIM_CONNECTIONS_MAX {
-                tracing::warn!(%peer, "too many connections; this one is dropped");
-                continue;
-            }
-            let id = self.next_id;
-            self.next_id += 1;
-            let _ = socket.set_nodelay(true);
-            let deadline = (now.mono.plus(HANDSHAKE_MAX), Ending::TimedOut);
-            let mut connection = match Connection::new(id, socket, peer, &self.tls, deadline) {
-                Ok(connection) => connection,
-                Err(error) => {
-                    tracing::error!(%error, "a TLS connection cannot be made");
-                    continue;
-                }
-            };
-            let token = Token((id + FIRST) as usize);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if let Err(error) = self.poll.registry().register(connection.socket_mut(), token, interest) {
-                tracing::error!(%error, "a socket cannot be registered");
-                continue;
-            }
-            let mut ledger = self.shared.ledger.lock();
-            ledger.connections_accepted += 1;
-            if let Some(delay) = self.door.slow_handshake.take() {
-                connection.asleep_until = now.mono.plus(delay);
-                ledger.count_fault(FaultKind::SlowHandshake { delay });
-            }
-            drop(ledger);
-            self.connections.insert(id, connection);
-        }
-    }
-
     /// One connection reads, answers and writes.
     pub(super) fn step(&mut self, id: u64, now: Now) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
@@ -390,110 +310,6 @@ impl Server {
             ReadEnd::Drained => {}
         }
         flushed
-    }
-
-    fn handle_plain(&mut self, connection: &mut Connection, plain: &[u8], now: Now) {
-        if matches!(connection.phase, Phase::Http) {
-            connection.inbox.extend_from_slice(plain);
-            self.handle_requests(connection, now);
-            return;
-        }
-        self.handle_websocket(connection, plain, now);
-    }
-
-    fn handle_requests(&mut self, connection: &mut Connection, now: Now) {
-        while connection.farewell.is_none() {
-            let request = match read_request(&mut connection.inbox) {
-                Ok(Some(request)) => request,
-                Ok(None) => return,
-                Err(status) => {
-                    self.answer(connection, &Response::text(status, "bad request\n"), false);
-                    return;
-                }
-            };
-            connection.deadline = (now.mono.plus(IDLE_MAX), Ending::TimedOut);
-            let asks_upgrade = request.headers().get("upgrade").is_some();
-            let target = read_target(request.uri().path(), request.uri().query());
-            match (asks_upgrade, target) {
-                (true, Some((route, wrapped, names))) => {
-                    let side = WebSocketSide::new(route, wrapped, names, &self.rules, now.mono);
-                    if self.upgrade(connection, &request, side, now) {
-                        let rest = std::mem::take(&mut connection.inbox);
-                        self.handle_websocket(connection, &rest, now);
-                        return;
-                    }
-                }
-                (false, Some(_)) => {
-                    self.answer(connection, &Response::text(StatusCode::BAD_REQUEST, "upgrade expected\n"), false);
-                }
-                (_, None) => {
-                    self.shared.ledger.lock().rest_requests += 1;
-                    let response = rest::respond(&request, &self.market, now.wall.as_millis());
-                    self.answer(connection, &response, keeps_alive(&request));
-                }
-            }
-        }
-    }
-
-    fn answer(&mut self, connection: &mut Connection, response: &Response, keep_alive: bool) {
-        let mut bytes = Vec::with_capacity(response.body.len() + 256);
-        response.write(keep_alive, &mut bytes);
-        connection.queue(&bytes);
-        if !keep_alive {
-            connection.leave(Farewell { ending: Ending::Answered, polite: true });
-        }
-    }
-
-    /// Whether the connection is a WebSocket now.
-    fn upgrade(&mut self, connection: &mut Connection, request: &Request, side: WebSocketSide, now: Now) -> bool {
-        let target = request.uri().to_string();
-        if let Some(status) = self.door.refuse_upgrade.take() {
-            let mut ledger = self.shared.ledger.lock();
-            ledger.upgrades_refused += 1;
-            ledger.count_fault(FaultKind::RefuseUpgrade { status });
-            drop(ledger);
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            self.answer(connection, &Response::text(status, "refused by the simulator\n"), false);
-            return false;
-        }
-        let head = tungstenite::http::Request::from_parts(request.clone().into_parts().0, ());
-        let mut bytes = Vec::with_capacity(256);
-        let accepted = create_response(&head).and_then(|response| write_response(&mut bytes, &response));
-        if let Err(error) = accepted {
-            tracing::debug!(%error, target, "an upgrade is malformed");
-            self.shared.ledger.lock().upgrades_refused += 1;
-            self.answer(connection, &Response::text(StatusCode::BAD_REQUEST, "malformed upgrade\n"), false);
-            return false;
-        }
-        tracing::debug!(connection = connection.id, target, "upgraded");
-        self.shared.ledger.lock().open(connection.id, connection.peer, target);
-        connection.deadline = (Mono::NEVER, Ending::TimedOut);
-        let glued = self.glue(connection.id, &side, &mut bytes, now);
-        connection.phase = Phase::WebSocket(Box::new(side));
-        connection.queue(&bytes);
-        if let Some(record) = glued {
-            connection.mark(Mark::Frame(record));
-        }
-        true
-    }
-
-    fn handle_websocket(&mut self, connection: &mut Connection, bytes: &[u8], now: Now) {
-        let Phase::WebSocket(side) = &mut connection.phase else { return };
-        let received = side.handle_bytes(bytes, &self.rules, now.mono);
-        let mut ledger = self.shared.ledger.lock();
-        ledger.client_messages += received.messages;
-        ledger.pongs_matched += received.pongs_matched;
-        ledger.pongs_unsolicited += received.pongs_unsolicited;
-        drop(ledger);
-        match received.outcome {
-            Outcome::Open => {}
-            Outcome::TooFast => connection.deadline = (now.mono.plus(CLOSE_MAX), Ending::RateLimited),
-            Outcome::Breach => connection.leave(Farewell { ending: Ending::ClientProtocol, polite: true }),
-            Outcome::Closed => {
-                let ending = connection.reason(Ending::ClientClosed);
-                connection.leave(Farewell { ending, polite: true });
-            }
-        }
     }
 
     /// Writes what the socket takes, and accounts for what was delivered.

@@ -14,7 +14,9 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext}
 use tungstenite::{Error, Message};
 
 use crate::domain::Mono;
+use crate::domain::limits::SIM_STREAMS_MAX;
 
+use super::framing::{OPCODE_PING, OPCODE_TEXT, write_frame};
 use super::http::percent_decode;
 
 /// The stream of all mark prices, once a second.
@@ -253,11 +255,13 @@ impl WebSocketSide {
             params.iter().map(|name| name.as_str().map(str::to_owned)).collect()
         };
         let result = match request["method"].as_str().unwrap_or("") {
-            "SUBSCRIBE" => names().map(|names| {
-                let fresh: Vec<_> = names.into_iter().filter(|name| !self.subscriptions.contains(name)).collect();
-                self.subscriptions.extend(fresh);
-                Value::Null
-            }),
+            "SUBSCRIBE" => {
+                names().filter(|names| self.subscriptions.len() + names.len() <= SIM_STREAMS_MAX).map(|names| {
+                    let fresh: Vec<_> = names.into_iter().filter(|name| !self.subscriptions.contains(name)).collect();
+                    self.subscriptions.extend(fresh);
+                    Value::Null
+                })
+            }
             "UNSUBSCRIBE" => names().map(|names| {
                 self.subscriptions.retain(|name| !names.contains(name));
                 Value::Null
@@ -282,32 +286,6 @@ impl WebSocketSide {
         match result {
             Some(result) => format!(r#"{{"result":{result},"id":{id}}}"#),
             None => error("Invalid request: wrong params", id),
-        }
-    }
-}
-
-pub(super) const OPCODE_CONTINUATION: u8 = 0x0;
-pub(super) const OPCODE_TEXT: u8 = 0x1;
-const OPCODE_PING: u8 = 0x9;
-
-/// Appends one unmasked frame.
-pub(super) fn write_frame(opcode: u8, last: bool, payload: &[u8], out: &mut Vec<u8>) {
-    write_frame_head(opcode, last, payload.len() as u64, out);
-    out.extend_from_slice(payload);
-}
-
-/// Appends the head of an unmasked frame.
-pub(super) fn write_frame_head(opcode: u8, last: bool, len: u64, out: &mut Vec<u8>) {
-    out.push(u8::from(last) << 7 | opcode);
-    match len {
-        0..=125 => out.push(len as u8),
-        126..=0xffff => {
-            out.push(126);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(127);
-            out.extend_from_slice(&len.to_be_bytes());
         }
     }
 }

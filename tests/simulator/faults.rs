@@ -282,6 +282,16 @@ fn refusals_have_their_status_and_are_over_after_one() {
 }
 
 #[test]
+fn a_fault_at_the_door_meets_whoever_comes_next() {
+    let sim = start(quick());
+    for round in 0..20 {
+        sim.inject(FaultKind::RefuseUpgrade { status: 418 });
+        assert_eq!(try_open(&sim, "/market/ws").err(), Some(418), "{round}");
+    }
+    open(&sim, "/market/ws");
+}
+
+#[test]
 fn a_refused_connect_finds_nobody_and_then_somebody() {
     let kind = FaultKind::RefuseConnect { lasts: Duration::from_millis(1_500) };
     let (sim, mut socket) = struck(kind);
