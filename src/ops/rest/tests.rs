@@ -129,39 +129,3 @@ fn silence_ends_within_the_deadline() {
     assert!(error.is_transient());
     assert!(started.elapsed() < Duration::from_secs(10));
 }
-
-#[cfg(feature = "sim")]
-#[test]
-fn tls_trusts_the_roots_it_is_given_and_no_others() {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let certificate = certified.cert.der().clone();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key.into())
-        .unwrap();
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
-            read_head(&mut stream);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-            let _ = stream.flush();
-        }
-    });
-    let url = format!("https://localhost:{port}/");
-
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    assert_eq!(RestClient::new(trusting(roots), Duration::from_secs(20)).get(&url).unwrap(), b"ok");
-
-    let error = fault(&url);
-    assert!(matches!(error.fault, Fault::Connection { layer: Layer::Tls, .. }), "{error}");
-    assert!(error.to_string().contains("localhost: tls: "), "{error}");
-    assert!(!error.is_transient());
-}

@@ -232,14 +232,17 @@ pub(super) const KEYS: &[Key] = &[
         "ms",
         50..=60_000,
         millis!(store.lock_timeout),
-        &["How long a statement waits for a lock. The newest prices are written once the lock is gone."],
+        &["How long a statement of the price writer waits for a lock. The newest prices are written once it is gone."],
     ),
     number(
         ("store", "statement_timeout_ms"),
         "ms",
         100..=600_000,
         millis!(store.statement_timeout),
-        &["How long a statement may run. Must be above lock_timeout_ms."],
+        &[
+            "How long a statement of the price writer may run: below a second, since the next tick brings newer prices.",
+            "Must be above lock_timeout_ms.",
+        ],
     ),
     number(
         ("store", "connect_timeout_s"),

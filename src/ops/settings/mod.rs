@@ -145,9 +145,9 @@ impl Default for Settings {
             store: StoreSettings {
                 url: SecretUrl::new("sqlite:kraite-streams.sqlite"),
                 extra_roots: None,
-                lock_timeout: Duration::from_secs(2),
-                statement_timeout: Duration::from_secs(5),
-                connect_timeout: Duration::from_secs(10),
+                lock_timeout: Duration::from_millis(500),
+                statement_timeout: Duration::from_millis(900),
+                connect_timeout: Duration::from_secs(5),
                 writer_lock_wait: Duration::from_secs(60),
             },
             net: NetSettings { extra_roots: None, connect_deadline: CONNECT_DEADLINE, rest: [const { None }; 4] },

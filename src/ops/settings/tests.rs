@@ -136,8 +136,8 @@ fn every_bad_value_is_a_sentence() {
             "f: prices.silence_s (300) must be below prices.silence_exit_s (300): reconnecting is tried before a fresh process",
         ),
         (
-            "[store]\nlock_timeout_ms = 5000",
-            "f: store.lock_timeout_ms (5000) must be below store.statement_timeout_ms (5000): the wait for a lock is part of the statement",
+            "[store]\nlock_timeout_ms = 900",
+            "f: store.lock_timeout_ms (900) must be below store.statement_timeout_ms (900): the wait for a lock is part of the statement",
         ),
         (
             "[store]\nurl = \"mysql://a:geheim@b/c\"",
