@@ -41,7 +41,10 @@ impl MemoryPlan {
                 ("board: newest price of every symbol", PriceBoard::bytes_max()),
                 ("writer: batch", Batch::bytes_max()),
                 ("writer: statement text", StatementText::bytes_max(&wiring::price_table(settings), layout)),
-                ("writer: the database client's copy of the text", StatementText::bytes_max(&wiring::price_table(settings), layout)),
+                (
+                    "writer: the database client's copy of the text",
+                    StatementText::bytes_max(&wiring::price_table(settings), layout),
+                ),
                 ("TLS: one record in rustls, per record and freed", 18 << 10),
             ],
         }

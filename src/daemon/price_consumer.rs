@@ -82,7 +82,9 @@ impl Consumer for PriceConsumer {
         match outcome.verdict {
             FrameVerdict::NoUsableRow if !self.alarmed_no_row => {
                 self.alarmed_no_row = true;
-                tracing::error!("a well-formed message of {len} bytes had no usable row: the feed's shape may have changed");
+                tracing::error!(
+                    "a well-formed message of {len} bytes had no usable row: the feed's shape may have changed"
+                );
             }
             FrameVerdict::Fault(fault) => tracing::warn!("a message of {len} bytes was refused: {}", fault.as_str()),
             _ => {}

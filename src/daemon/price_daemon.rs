@@ -18,10 +18,10 @@ use super::price_role::{PriceRole, PriceRoleConfig};
 use super::wiring::{self, BadSetting};
 use crate::domain::limits::STOP_MAX;
 use crate::domain::{Clock, Mono, Random};
-use crate::ops::status::{StreamState, WriterState};
-use crate::ops::{Logging, Page, PageSource, PriceRow, Settings, Signals, Status, summary_line};
 use crate::ops::settings::SettingsError;
 use crate::ops::signals::Signal;
+use crate::ops::status::{StreamState, WriterState};
+use crate::ops::{Logging, Page, PageSource, PriceRow, Settings, Signals, Status, summary_line};
 use crate::prices::writer_status;
 
 /// How the daemon ended.
@@ -148,7 +148,9 @@ fn look(role: &PriceRole) -> Option<Ended> {
 fn reason(ended: &Ended) -> String {
     match ended {
         Ended::Stopped | Ended::StoppedUnwritten => "told to".to_owned(),
-        Ended::Silent(silent) => format!("no price for {} s, so that supervisor starts a fresh process", silent.as_secs()),
+        Ended::Silent(silent) => {
+            format!("no price for {} s, so that supervisor starts a fresh process", silent.as_secs())
+        }
         Ended::Refused(sentence) => sentence.clone(),
         Ended::Broken => "a thread has ended that nobody stopped".to_owned(),
     }

@@ -17,8 +17,8 @@ use crate::prices::sink::PriceSink;
 use crate::prices::writer::{Writer, WriterSettings};
 use crate::prices::writer_status::{self, Names};
 use crate::prices::writer_thread::{self, WriterHandle};
-use crate::stream::liveness::Liveness;
 use crate::stream::SessionConfig;
+use crate::stream::liveness::Liveness;
 use crate::stream::{Consumer, FaultKind};
 
 use super::price_consumer::PriceConsumer;

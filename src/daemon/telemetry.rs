@@ -121,7 +121,8 @@ impl Snapshot {
             ));
         }
         if let Some(at) = self.no_usable_row_at {
-            alarms.push(format!("a well-formed message without a usable row at {at}: the feed's shape may have changed"));
+            alarms
+                .push(format!("a well-formed message without a usable row at {at}: the feed's shape may have changed"));
         }
         if self.clock_behind {
             alarms.push("most event times are over 60 s ahead of this machine's clock: correct the clock".to_owned());

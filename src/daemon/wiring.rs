@@ -13,8 +13,8 @@ use crate::prices::price_table::PriceTable;
 use crate::prices::sink::PriceSink;
 use crate::prices::writer::WriterSettings;
 use crate::store::url::StoreUrl;
-use crate::stream::liveness::Liveness;
 use crate::stream::SessionConfig;
+use crate::stream::liveness::Liveness;
 use crate::stream::tls::client_config;
 use crate::stream::url::StreamUrl;
 
@@ -144,7 +144,9 @@ pub fn no_such_database() -> BadSetting {
     };
     bad(
         "store.url",
-        format!("this build speaks {has} only; for {lacks} build with the feature `{feature}`, or name another database"),
+        format!(
+            "this build speaks {has} only; for {lacks} build with the feature `{feature}`, or name another database"
+        ),
     )
 }
 
