@@ -11,6 +11,9 @@ use crate::domain::Instrument;
 use crate::store::schema::Step;
 use crate::store::{StoreUrl, WriteCounts};
 
+#[cfg(not(any(feature = "server", feature = "embedded")))]
+compile_error!("a build needs a database: enable the feature `server`, `embedded` or both");
+
 /// An open database.
 pub(super) enum AnyStore {
     #[cfg(feature = "server")]
