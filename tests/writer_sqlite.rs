@@ -236,6 +236,22 @@ fn a_row_that_is_gone_is_named_until_the_map_is_loaded_again() {
 }
 
 #[test]
+fn a_file_locked_while_symbols_appear_gets_their_rows_later() {
+    let mut world = World::new("exchange_symbol_prices");
+    world.run(MS);
+    let locker = world.sql();
+    locker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let stamp = world.feed.frame(&[("BTCUSDT", "1"), ("ETHUSDT", "2")]);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.status().state, WriterState::Away(ErrorClass::Transient));
+    locker.execute_batch("COMMIT").unwrap();
+    world.run(Duration::from_secs(6));
+    assert_eq!(world.status().state, WriterState::Writing);
+    world.check("BTCUSDT", "1", &stamp);
+    world.check("ETHUSDT", "2", &stamp);
+}
+
+#[test]
 fn a_second_writer_waits_and_then_refuses_by_name() {
     let mut world = World::new("exchange_symbol_prices");
     world.run(MS);
@@ -273,7 +289,19 @@ fn quiet_symbols_are_named_once_and_forgiven() {
     }
     world.run(Duration::from_secs(10));
     assert_eq!(world.status().unseen.first, ["TONUSDT"]);
+    // A row whose symbol the stream never showed, as after a rename.
+    world
+        .sql()
+        .execute_batch(
+            "INSERT INTO exchange_symbols (api_system_id, token, quote, asset, parsed_trading_pair) \
+             VALUES (1, 'OLD', 'USDT', 'OLDUSDT', 'OLDUSDT')",
+        )
+        .unwrap();
+    world.writer.shared().request_reload();
+    world.run(Duration::from_secs(11));
+    assert_eq!(world.status().unseen.first, ["OLDUSDT", "TONUSDT"]);
     world.feed.frame(&[("TONUSDT", "2")]);
+    world.feed.frame(&[("OLDUSDT", "2")]);
     world.run(Duration::from_secs(11));
     assert_eq!(world.status().unseen.count, 0);
 }
