@@ -127,8 +127,20 @@ fn faults_have_a_class_and_no_password() {
     store.unlock_prices().unwrap();
     assert_eq!(other.price_lock_holder().unwrap(), None);
     assert!(other.try_lock_prices().unwrap());
-    // Our session says UTC, whatever the server's default.
     let mut affected = Vec::new();
+    for (name, value) in [
+        ("TimeZone", "UTC"),
+        ("tcp_keepalives_idle", "15"),
+        ("tcp_keepalives_interval", "10"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "45000"),
+        ("lock_timeout", "5s"),
+        ("statement_timeout", "1min"),
+        ("application_name", "a test"),
+    ] {
+        store.run(&format!("SELECT 1 WHERE current_setting('{name}') = '{value}'"), &mut affected).unwrap();
+        assert_eq!(affected, [1], "{name}");
+    }
     store.run("BEGIN; SET LOCAL statement_timeout = 50; SELECT 1", &mut affected).unwrap();
     assert_eq!(store.run("SELECT pg_sleep(5)", &mut affected).unwrap_err().class(), ErrorClass::Transient);
     store.execute("ROLLBACK").unwrap();

@@ -4,7 +4,7 @@
 #![cfg(feature = "embedded")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kraite_streams::domain::Clock;
@@ -164,6 +164,42 @@ fn a_missing_table_and_a_missing_file_come_back() {
     world.run(Duration::from_secs(310));
     assert_eq!(world.status().state, WriterState::Writing);
     world.check("BTCUSDT", "1.5", &newest);
+}
+
+#[test]
+fn an_outage_is_one_line_and_its_end_another() {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut world = World::new("exchange_symbol_prices");
+        world.feed.frame(&[("BTCUSDT", "1")]);
+        world.run(600 * MS);
+        world.sql().execute_batch("ALTER TABLE exchange_symbol_prices RENAME TO away").unwrap();
+        for _ in 0..30 {
+            world.feed.frame(&[("BTCUSDT", "2")]);
+            world.run(Duration::from_secs(1));
+        }
+        world.sql().execute_batch("ALTER TABLE away RENAME TO exchange_symbol_prices").unwrap();
+        world.run(Duration::from_secs(6));
+    });
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(count("prices cannot be written"), 1, "{text}");
+    assert_eq!(count("writing prices again"), 1, "{text}");
+    assert_eq!(count(" WARN "), 1, "{text}");
+    assert!(text.contains("lasted_s=3"), "{text}");
 }
 
 #[test]

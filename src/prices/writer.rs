@@ -280,6 +280,10 @@ impl Writer {
         match self.report.deferred_because.take() {
             Some(error) => {
                 self.put_back_deferred();
+                // Somebody's lock must not make the other rows old: where a part was written, the next try is soon.
+                if self.report.rows_written > 0 {
+                    self.retry_pause = STORE_RETRY_MIN;
+                }
                 Err(error)
             }
             None => {
