@@ -9,8 +9,8 @@ use super::store::AnyStore;
 use super::{Loaded, out};
 use crate::daemon::memory_plan::MemoryPlan;
 use crate::daemon::wiring;
-use crate::exchange::exchange;
 use crate::domain::Venue;
+use crate::exchange::exchange;
 use crate::ops::Settings;
 use crate::ops::settings::Statement;
 use crate::prices::map_report::{MapReport, Pairing};
@@ -193,7 +193,10 @@ impl Text {
             self.problem("no row would get a price; `kraite-streams symbols sync` fills exchange_symbols");
         }
         self.pairs("price shifted by a power of ten", &report.shifted);
-        self.pairs("!! no price, because the ratio of the contract sizes cannot be known: set token_mappers.price_ratio", &report.unknown_ratio);
+        self.pairs(
+            "!! no price, because the ratio of the contract sizes cannot be known: set token_mappers.price_ratio",
+            &report.unknown_ratio,
+        );
         self.pairs("no price, because is_price_aligned is false", &report.unaligned);
         self.pairs("no mapper, though only a multiplier differs: these get no price", &report.lookalikes);
         self.problems += report.unknown_ratio.len();

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::exit::{CommandError, Exit};
 use super::Loaded;
+use super::exit::{CommandError, Exit};
 use crate::daemon::price_daemon::{self, Ended, StartError};
 use crate::domain::Random;
 use crate::domain::time::SystemClock;

@@ -40,9 +40,8 @@ pub(super) fn run(args: &SimArgs) -> Result<Exit, CommandError> {
 fn tell(sim: &SimHandle, args: &SimArgs) -> Result<String, CommandError> {
     let trust = match &args.roots {
         Some(path) => {
-            sim.write_ca(path).map_err(|error| {
-                CommandError::new(Exit::CantCreate, format!("--roots {}: {error}", path.display()))
-            })?;
+            sim.write_ca(path)
+                .map_err(|error| CommandError::new(Exit::CantCreate, format!("--roots {}: {error}", path.display())))?;
             format!("trust   {}\n", path.display())
         }
         None => "trust   not written; --roots FILE writes its certificate authority\n".to_owned(),

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
 use super::memory_plan::MemoryPlan;
 use super::price_role::{PriceRole, PriceRoleConfig};
 use super::shown::{self, Shown};
@@ -22,6 +21,7 @@ use crate::ops::signals::Signal;
 use crate::ops::status::{StreamState, WriterState};
 use crate::ops::{Logging, Settings, Signals, Status, summary_line};
 use crate::prices::writer_status;
+use crossbeam_channel::RecvTimeoutError;
 
 /// How the daemon ended.
 #[derive(Debug)]

@@ -129,7 +129,6 @@ impl PriceRole {
     }
 
     /// A reader of newest prices for the page's thread.
-    #[must_use]
     pub fn newest_reader(&self) -> impl Fn(usize) -> Vec<PriceRow> + Send + Sync + 'static {
         let board = Arc::clone(&self.board);
         move |limit| newest(&board, limit)

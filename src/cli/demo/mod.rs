@@ -92,7 +92,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
         demo.view.say(&line);
     }
     if args.json {
-        let text = serde_json::to_string(&report).map_err(|error| CommandError::new(Exit::Software, error.to_string()))?;
+        let text =
+            serde_json::to_string(&report).map_err(|error| CommandError::new(Exit::Software, error.to_string()))?;
         out(&format!("{text}\n"))?;
     }
     if args.hold && !interrupted {
@@ -171,8 +172,13 @@ impl Demo<'_> {
         self.role.fill(&mut status, now);
         self.shown.show(&status);
         let ticks_per_s = self.looks.ticks.rate(self.watch.ticks.load(Ordering::Relaxed), now.mono);
-        let injected = self.sim.ledger().faults_total();
-        let survived = self.role.stream().faults_by_kind.iter().sum();
+        let ledger = self.sim.ledger();
+        let injected = ledger.faults_total();
+        // A fault inside the data breaks no connection: it is survived when it is over.
+        let breaking = |kind: &str| kind.parse::<crate::sim::FaultKind>().is_ok_and(|kind| kind.ends_connection());
+        let within: u64 = ledger.faults.iter().filter(|(kind, _)| !breaking(kind)).map(|(_, count)| count).sum();
+        let named: u64 = self.role.stream().faults_by_kind.iter().sum();
+        let survived = injected.min(named + within);
         self.view.show(&status, Moment { elapsed, ticks_per_s, injected, survived });
         Ok(())
     }
@@ -283,7 +289,8 @@ impl Demo<'_> {
     /// Stays up until a signal.
     fn hold(&mut self) -> Result<(), CommandError> {
         self.view.say("");
-        self.view.say(&format!("holding; prices move on the page, the stream is {}; Ctrl-C ends it", self.sim.stream_url()));
+        self.view
+            .say(&format!("holding; prices move on the page, the stream is {}; Ctrl-C ends it", self.sim.stream_url()));
         let began = self.clock.now().mono;
         loop {
             self.look(self.clock.now().mono.since(began))?;
@@ -307,12 +314,7 @@ fn settings(sim: &SimHandle, folder: &Path) -> Result<Settings, CommandError> {
 }
 
 /// Tables, instruments from the simulator's REST, and a token mapper for each pair whose names differ.
-fn prepare(
-    sim: &SimHandle,
-    settings: &Settings,
-    folder: &Path,
-    breaks: Option<Check>,
-) -> Result<(), CommandError> {
+fn prepare(sim: &SimHandle, settings: &Settings, folder: &Path, breaks: Option<Check>) -> Result<(), CommandError> {
     let mut store = SqliteStore::open(&database(folder))?;
     store.migrate()?;
     let client = RestClient::new(wiring::tls_config(settings)?, settings.net.connect_deadline);
