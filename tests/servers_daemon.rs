@@ -38,8 +38,11 @@ fn prepare(folder: &Path, sim: &SimHandle, server: &PostgresServer, table: &str)
         let arguments = [&["--settings", SETTINGS], command].concat();
         let (code, out, err) = run(folder, &arguments);
         assert_eq!(code, 0, "{command:?}: {out}{err}");
-        assert!(!out.contains("p%40ss") && !err.contains("p%40ss"), "no password in what a command prints");
+        assert!(!out.contains("2525%40") && !err.contains("2525%40"), "no password in what a command prints");
     }
+    let (code, out, err) = run(folder, &["--settings", SETTINGS, "check"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("in one transaction") && out.contains("would be updated"), "{out}");
     settings
 }
 

@@ -43,6 +43,8 @@ use view::{Moment, View};
 const SILENCE: Duration = Duration::from_secs(2);
 /// From one look at role and table to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long faults that are still to come are waited for.
+const FAULTS_MAX: Duration = Duration::from_secs(30);
 /// How long the end may take: prices frozen, last tick delivered, written, compared.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
 /// How long frames are counted in the quiet end.
@@ -194,8 +196,24 @@ impl Demo<'_> {
         }
     }
 
+    /// In a short run the script's last faults may still wait for a connection: they get the time they need.
+    fn wait_for_faults(&mut self) -> Result<(), CommandError> {
+        if self.args.no_faults {
+            return Ok(());
+        }
+        let scripted = Script::demo(self.args.seconds, self.seed).steps().count() as u64;
+        let began = self.clock.now().mono;
+        let deadline = began.plus(FAULTS_MAX);
+        while self.sim.ledger().faults_total() < scripted && self.clock.now().mono < deadline {
+            self.look(Duration::from_secs(self.args.seconds) + self.clock.now().mono.since(began))?;
+            self.wait(LOOK_EVERY)?;
+        }
+        Ok(())
+    }
+
     /// Freezes prices, lets the last of them reach the table, and judges.
     fn settle_and_judge(&mut self) -> Result<Report, CommandError> {
+        self.wait_for_faults()?;
         let rss_end = rss_bytes().unwrap_or(0);
         self.sim.quiesce();
         let settled = self.sim.wait_settled(SETTLE_MAX);
