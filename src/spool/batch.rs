@@ -144,6 +144,11 @@ impl Batch {
         self.records > 0 && self.marks == self.records
     }
 
+    /// The payloads in it, in order.
+    pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
+        self.iter().map(|(header, record)| &record[RECORD_HEADER_LEN..][..header.payload_len as usize])
+    }
+
     /// Empties it; the buffer stays.
     pub fn clear(&mut self) {
         self.records = 0;

@@ -40,7 +40,7 @@ pub fn mask(bytes: &mut [u8], listen_key: &[u8]) {
 /// Overwrites the value of each `listenKey` member with `*`, length unchanged.
 ///
 /// At any depth, with any whitespace, with escapes in the name (`listen\u004bey`) and in the value. A string value
-/// keeps its quotes; of a number each digit becomes `0`, so that JSON stays JSON; of an object or array all strings and
+/// keeps its quotes; of a number each digit becomes `1`, so that JSON stays JSON; of an object or array all strings and
 /// digits inside go. A value that never ends is overwritten to the end of the input.
 pub fn mask_listen_key(bytes: &mut [u8]) {
     mask_named(bytes, false);
@@ -100,7 +100,7 @@ fn mask_named(bytes: &mut [u8], stream_too: bool) {
 fn member_value(bytes: &[u8], at: usize, name: &[u8]) -> Option<usize> {
     let mut i = at + 1;
     for &wanted in name {
-        let (byte, len) = unescaped(&bytes[i..])?;
+        let (byte, len) = unescaped(bytes.get(i..)?)?;
         if byte != wanted {
             return None;
         }
@@ -154,7 +154,7 @@ fn mask_value(bytes: &mut [u8], at: usize) -> usize {
                             return i + 1;
                         }
                     }
-                    b'0'..=b'9' => bytes[i] = b'0',
+                    b'0'..=b'9' => bytes[i] = b'1',
                     _ => {}
                 }
                 i += 1;
@@ -165,14 +165,9 @@ fn mask_value(bytes: &mut [u8], at: usize) -> usize {
             let mut i = at;
             while i < bytes.len() && !matches!(bytes[i], b',' | b'}' | b']' | b'"') && !bytes[i].is_ascii_whitespace() {
                 if bytes[i].is_ascii_digit() {
-                    bytes[i] = b'0';
+                    bytes[i] = b'1';
                 }
                 i += 1;
-            }
-            // `0` may lead a number only alone.
-            let digits = at + usize::from(bytes[at] == b'-');
-            if digits + 1 < i && bytes[digits] == b'0' && bytes[digits + 1] == b'0' {
-                bytes[digits] = b'1';
             }
             i
         }
@@ -323,8 +318,8 @@ mod tests {
             (r#"{ "listenKey" : "a\"c" , "x":"abc"}"#, r#"{ "listenKey" : "****" , "x":"abc"}"#),
             (r#"{"a":[{"listen\u004Bey":"abc"}]}"#, r#"{"a":[{"listen\u004Bey":"***"}]}"#),
             (r#"{"listenKey":""}"#, r#"{"listenKey":""}"#),
-            (r#"{"listenKey":12305}"#, r#"{"listenKey":10000}"#),
-            (r#"{"listenKey":-7}"#, r#"{"listenKey":-0}"#),
+            (r#"{"listenKey":12305}"#, r#"{"listenKey":11111}"#),
+            (r#"{"listenKey":-7}"#, r#"{"listenKey":-1}"#),
             (r#"{"listenKey":null,"b":"c"}"#, r#"{"listenKey":null,"b":"c"}"#),
             (r#"{"listenKey":["abc",{"k":"d"}],"b":"c"}"#, r#"{"listenKey":["***",{"*":"*"}],"b":"c"}"#),
             (r#"{"x":"listenKey","b":"c"}"#, r#"{"x":"listenKey","b":"c"}"#),

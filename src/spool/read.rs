@@ -248,7 +248,11 @@ impl<D: Disk> Reader<D> {
         out: &mut ReadBatch,
         skipped: &mut Vec<Skipped>,
     ) -> io::Result<u64> {
-        let usable = self.file.as_ref().is_some_and(|open| open.id == id && open.next <= positions.start);
+        // What lies before the stretch's own start was looked at, and reported, at the open.
+        let usable = self
+            .file
+            .as_ref()
+            .is_some_and(|open| open.id == id && open.next <= positions.start && open.scanner.at() >= start);
         if !usable {
             let file = Arc::new(self.core.disk.open(&segment_name(id))?);
             let scanner = Scanner::new(Arc::clone(&file), epoch, start);

@@ -58,7 +58,7 @@ pub struct OpenReport {
     pub rescued: Vec<u64>,
     /// Files removed: unfinished, or replaced by a newer copy.
     pub removed: Vec<String>,
-    /// Segments moved to quarantine: unreadable, but all acknowledged.
+    /// Segments moved to quarantine: unreadable as a whole. Their positions are in `lost` if they matter.
     pub set_aside: Vec<String>,
     /// Files that are none of ours.
     pub ignored: Vec<String>,
@@ -116,7 +116,7 @@ pub enum OpenError {
         /// What the system said.
         error: io::Error,
     },
-    /// A segment that is not acknowledged cannot be read at all.
+    /// The last segment was synced, cannot be read at all, and nothing tells what it held.
     Damaged {
         /// The file.
         file: String,
@@ -151,7 +151,7 @@ pub fn open<D: Disk>(disk: D, config: SpoolConfig, epoch: Epoch, now: Now) -> Re
     let names = tidy(&disk, &mut report)?;
     let (cursor_file, cursor) = open_cursor(&disk, &names, &mut report)?;
     let acked = cursor.map_or(0, |slot| slot.acked);
-    let mut files = find_segments(&disk, &names, acked, &mut report)?;
+    let mut files = find_segments(&disk, &names, config.unsynced_bytes_max as u64, &mut report)?;
     report.segments = files.len();
 
     let mut fold = Fold::new(acked);
@@ -162,7 +162,8 @@ pub fn open<D: Disk>(disk: D, config: SpoolConfig, epoch: Epoch, now: Now) -> Re
         .map(|found| if found.rebuilt { found.header.first } else { found.header.previous_end })
         .chain(cursor.map(|slot| slot.synced))
         .collect();
-    let from = cursor.map(|slot| slot.acked);
+    let oldest = files.iter().map(|found| found.header.first).min();
+    let from = cursor.map(|slot| slot.acked).into_iter().chain(oldest).min();
     report.lost = holes(&windows, from, &promised, &fold.damage)
         .into_iter()
         .map(|(positions, after)| Loss { acknowledged: positions.end <= acked, positions, after })
@@ -260,7 +261,7 @@ fn open_cursor<D: Disk>(
 fn find_segments<D: Disk>(
     disk: &D,
     names: &[String],
-    acked: u64,
+    unsynced_bytes_max: u64,
     report: &mut OpenReport,
 ) -> Result<Vec<FoundFile<D::File>>, OpenError> {
     let mut ids: Vec<u64> = names.iter().filter_map(|name| segment_id(name)).collect();
@@ -304,10 +305,14 @@ fn find_segments<D: Disk>(
         if let Some(header) = rebuilt {
             report.heads_rebuilt.push(id);
             found.insert(at, FoundFile { id, header, rebuilt: true, size, file });
-        } else if size < (SEGMENT_HEADER_LEN + RECORD_HEADER_LEN) as u64 || is_zero(&*file, size).map_err(what)? {
+        } else if found.get(at).is_none_or(|next| next.header.previous_id != id)
+            && (size < (SEGMENT_HEADER_LEN + RECORD_HEADER_LEN) as u64 || is_zero(&*file, size).map_err(what)?)
+        {
             disk.remove(&name).map_err(|error| failed("remove an unfinished segment", error))?;
             report.removed.push(name);
-        } else if found.get(at).is_some_and(|next| next.header.first <= acked) {
+        } else if found.get(at).is_some() || size <= unsynced_bytes_max {
+            // A later head tells which positions it held. Of a last file the power may have taken the head only before
+            // its first sync: what it held then was never durable. Its bytes are kept in any case.
             let aside = format!("{id:016x}.corrupt");
             disk.rename(&name, &aside).map_err(|error| failed("set a segment aside", error))?;
             report.set_aside.push(aside);
@@ -359,6 +364,7 @@ fn scan<D: Disk>(
     for (at, found) in files.iter().enumerate() {
         let next = files.get(at + 1).filter(|next| next.header.previous_id == found.id).map(|next| next.header);
         if at < from
+            && !found.rebuilt
             && let Some(next) = next
             && next.previous_len <= found.size
         {
@@ -448,7 +454,8 @@ fn keep<D: Disk>(disk: &D, found: &FoundFile<D::File>, at: u64, end: u64, report
     }
 }
 
-/// Syncs what was scanned. A file whose sync fails is copied, with its epoch, and the copy synced; the next free number.
+/// Syncs what was scanned. A file whose sync fails, or whose head is damaged, is copied, with its epoch, and the copy
+/// synced; returns the next free number.
 fn make_durable<D: Disk>(
     disk: &D,
     files: &mut [FoundFile<D::File>],
@@ -459,22 +466,21 @@ fn make_durable<D: Disk>(
     report: &mut OpenReport,
 ) -> Result<u64, OpenError> {
     for found in files.iter_mut().filter(|found| scanned.contains(&found.id)) {
-        if found.file.sync_data().is_ok() {
+        if found.file.sync_data().is_ok() && !found.rebuilt {
             continue;
         }
         let old = segment_name(found.id);
         let what = |error| failed(&format!("sync {old}, or copy it"), error);
         let (id, old_id) = (next_id, found.id);
         next_id += 1;
-        let stop = windows.iter().filter(|window| window.id == old_id).map(|window| window.stop).max().unwrap_or(0);
         let header = SegmentHeader { id, created_at: now.wall, ..found.header };
         let copy = disk.create(&segment_name(id)).map_err(what)?;
         write_all_at(&copy, &header.encode(), 0).map_err(what)?;
         let mut window = vec![0; 64 << 10];
         let mut at = SEGMENT_HEADER_LEN as u64;
-        while at < stop {
+        while at < found.size {
             let len = read_up_to(&*found.file, &mut window, at).map_err(what)?;
-            let len = len.min(usize::try_from(stop - at).unwrap_or(usize::MAX));
+            let len = len.min(usize::try_from(found.size - at).unwrap_or(usize::MAX));
             if len == 0 {
                 return Err(what(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -610,9 +616,9 @@ impl std::fmt::Display for OpenError {
             OpenError::Io { what, error } => write!(f, "could not {what}: {error}"),
             OpenError::Damaged { file } => write!(
                 f,
-                "{file} in the spool's folder is damaged beyond reading (its head, and no record of its neighbours' epochs \
-                 is in it), and what it held is not acknowledged. Put the file back from a copy; or move it out of the \
-                 folder and start again: its records are then reported lost, and the accounts' gaps begin before them"
+                "{file} in the spool's folder is damaged beyond reading: its head is gone, no record of its neighbours' \
+                 epochs is in it, and no later file tells what it held. Put the file back from a copy; or move it out \
+                 of the folder and start again: the accounts' gaps then begin before its records"
             ),
             OpenError::Version { file, version } => write!(
                 f,

@@ -69,6 +69,8 @@ pub(super) fn holes(
         (Some(window), None) => window.first,
         (None, from) => from.unwrap_or(0),
     };
+    // Of a deleted segment nothing is left that could be damaged.
+    behind = damage.iter().map(|gone| gone.start).fold(behind, u64::min);
     let mut after = None;
     let mut look = |hole: Range<u64>, after: Option<Wall>| {
         let told = promised.iter().copied().filter(|&end| end > hole.start && end <= hole.end);
@@ -115,6 +117,7 @@ mod tests {
         assert_eq!(plain(&[20, 30], &[], None), [], "positions leap at an open, and behind a refused write");
         assert_eq!(plain(&[25], &[], None), [20..25]);
         assert_eq!(plain(&[], &[21..25], None), [20..25]);
+        assert_eq!(plain(&[], &[3..10], Some(50)), [3..10]);
         assert_eq!(plain(&[33], &[], None), [30..33]);
         assert_eq!(plain(&[110], &[], None), []);
         assert_eq!(plain(&[120], &[], None), [110..120]);
