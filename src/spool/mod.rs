@@ -25,16 +25,21 @@
 pub mod append;
 pub mod batch;
 pub mod disk;
+mod find;
 pub mod format;
 pub mod gap;
 pub mod intake;
 #[cfg(any(test, feature = "sim"))]
 pub mod mem_disk;
+mod mend;
 pub mod quarantine;
 pub mod read;
 pub mod recover;
+pub mod report;
 mod scan;
+mod segments;
 mod state;
+mod survey;
 pub mod sync;
 mod windows;
 
@@ -46,6 +51,7 @@ pub use gap::Gap;
 #[cfg(any(test, feature = "sim"))]
 pub use mem_disk::{MemDisk, Survives};
 pub use read::{ReadBatch, Reader, Record, RewindError, Skipped};
-pub use recover::{AccountFound, Damage, Loss, OpenError, OpenReport, Opened, open};
+pub use recover::{Opened, open};
+pub use report::{AccountFound, Damage, Loss, OpenError, OpenReport};
 pub use state::{FullReason, Positions, SpoolConfig, SpoolStatus, SyncMode};
 pub use sync::{SyncTurn, Syncer};

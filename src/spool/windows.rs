@@ -110,18 +110,19 @@ mod tests {
     fn only_promised_positions_are_lost() {
         let run = |first, end| Run { id: 1, first, end, start: 0, stop: 0, newest: Wall::from_micros(end as i64) };
         let windows = [run(10, 20), run(25, 30), run(100, 110)];
-        let plain = |promised: &[u64], damage: &[Range<u64>], from| -> Vec<Range<u64>> {
-            holes(&windows, from, promised, damage).into_iter().map(|(lost, _)| lost).collect()
+        let plain = |promised: &[u64], damage: &[(u64, u64)], from| -> Vec<(u64, u64)> {
+            let damage: Vec<Range<u64>> = damage.iter().map(|&(start, end)| start..end).collect();
+            holes(&windows, from, promised, &damage).into_iter().map(|(lost, _)| (lost.start, lost.end)).collect()
         };
         assert_eq!(plain(&[], &[], None), []);
         assert_eq!(plain(&[20, 30], &[], None), [], "positions leap at an open, and behind a refused write");
-        assert_eq!(plain(&[25], &[], None), [20..25]);
-        assert_eq!(plain(&[], &[21..25], None), [20..25]);
-        assert_eq!(plain(&[], &[3..10], Some(50)), [3..10]);
-        assert_eq!(plain(&[33], &[], None), [30..33]);
+        assert_eq!(plain(&[25], &[], None), [(20, 25)]);
+        assert_eq!(plain(&[], &[(21, 25)], None), [(20, 25)]);
+        assert_eq!(plain(&[], &[(3, 10)], Some(50)), [(3, 10)]);
+        assert_eq!(plain(&[33], &[], None), [(30, 33)]);
         assert_eq!(plain(&[110], &[], None), []);
-        assert_eq!(plain(&[120], &[], None), [110..120]);
-        assert_eq!(plain(&[8], &[], Some(5)), [5..8]);
+        assert_eq!(plain(&[120], &[], None), [(110, 120)]);
+        assert_eq!(plain(&[8], &[], Some(5)), [(5, 8)]);
         assert_eq!(plain(&[8], &[], Some(40)), []);
         assert_eq!(holes(&[], Some(5), &[9], &[]), [(5..9, None)]);
         assert_eq!(holes(&windows, None, &[25], &[])[0].1, Some(Wall::from_micros(20)));
