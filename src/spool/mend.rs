@@ -39,23 +39,21 @@ impl<D: Disk> Appender<D> {
     }
 
     fn rewrite(&mut self, now: Now) -> io::Result<()> {
-        let (blocks, first, synced) = {
+        let (blocks, first) = {
             let state = self.core.state.lock();
             let synced = state.positions.synced;
             let unsynced = || state.tail.iter().filter(|block| block.end > synced);
             let first = unsynced().next().map_or(self.next_position, |block| block.first);
             let blocks: Vec<_> = unsynced().map(|block| Arc::clone(&block.bytes)).collect();
-            (blocks, first, synced)
+            (blocks, first)
         };
         let (id, file) = self.create_segment(Source::New, first, now)?;
         let mut len = SEGMENT_HEADER_LEN as u64;
-        let mut offsets = Vec::with_capacity(blocks.len());
         for bytes in &blocks {
             if let Err(error) = write_all_at(&*file, bytes, len) {
                 let _ = self.core.disk.remove(&segment_name(id));
                 return Err(error);
             }
-            offsets.push(len);
             len += bytes.len() as u64;
         }
         {
@@ -88,9 +86,6 @@ impl<D: Disk> Appender<D> {
             });
             state.segments = kept;
             state.bytes = state.segments.iter().map(|segment| segment.len).sum();
-            for (block, offset) in state.tail.iter_mut().filter(|block| block.end > synced).zip(offsets) {
-                block.offset = offset;
-            }
             state.dir_dirty = true;
             state.dirty_since = Some(now.mono);
             state.sync_failed = None;

@@ -29,7 +29,7 @@ mod find;
 pub mod format;
 pub mod gap;
 pub mod intake;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(any(test, feature = "sim", fuzzing))]
 pub mod mem_disk;
 mod mend;
 pub mod quarantine;
@@ -48,7 +48,7 @@ pub use batch::{Batch, BatchError, Entry};
 pub use disk::{Disk, DiskFile, FolderDisk};
 pub use format::{AccountId, Epoch, ExchangeId, Identity, Kind, LivenessEntry};
 pub use gap::Gap;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(any(test, feature = "sim", fuzzing))]
 pub use mem_disk::{MemDisk, Survives};
 pub use read::{ReadBatch, Reader, Record, RewindError, Skipped};
 pub use recover::{Opened, open};

@@ -112,17 +112,20 @@ impl<D: Disk> Reader<D> {
                     return Ok(0);
                 }
                 let epoch = segment.epoch;
-                if let Some(block) = state.block_at(from) {
-                    out.epoch = epoch;
-                    for (header, record) in records_in(&block.bytes) {
-                        if out.is_full() || out.records == room {
-                            break;
-                        }
-                        if header.position >= from {
-                            out.push(record);
-                        }
+                // Memory holds records of this life only, so one batch may take from several blocks.
+                let in_memory = state.blocks_from(from).take_while(|block| block.end <= end);
+                let mut behind = from;
+                for (header, record) in in_memory.flat_map(|block| records_in(&block.bytes)) {
+                    if out.is_full() || out.records == room {
+                        break;
                     }
-                    let behind = out.last_position().map_or(block.end, |last| last + 1);
+                    if header.position >= from {
+                        out.push(record);
+                        behind = header.position + 1;
+                    }
+                }
+                if out.records > 0 {
+                    out.epoch = epoch;
                     Self::hand_out(state, out, behind);
                     state.trim_tail(self.core.config.tail_bytes_max);
                     state.check(self.core.config.sync);
@@ -378,10 +381,6 @@ impl ReadBatch {
     /// Its records in order of position.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         records_in(&self.bytes).map(|(header, record)| Record::from_parts(self.epoch, &header, record))
-    }
-
-    fn last_position(&self) -> Option<u64> {
-        records_in(&self.bytes).last().map(|(header, _)| header.position)
     }
 
     fn is_full(&self) -> bool {

@@ -170,7 +170,6 @@ impl<D: Disk> Appender<D> {
             self.abandon();
             return Err(error);
         }
-        let offset = current.len;
         let len = batch.bytes_len();
         current.len += len as u64;
         let (id, file_len) = (current.id, current.len);
@@ -188,7 +187,7 @@ impl<D: Disk> Appender<D> {
         note_alive(state, batch);
         let next = state.buffer();
         let bytes = batch.take(next);
-        state.tail.push_back(Block { first, end, offset, bytes });
+        state.tail.push_back(Block { first, end, bytes });
         state.tail_bytes += len;
         state.unsynced_bytes += len;
         state.dirty_since.get_or_insert(now.mono);

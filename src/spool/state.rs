@@ -154,7 +154,6 @@ pub(super) struct Segment<F> {
 pub(super) struct Block {
     pub first: u64,
     pub end: u64,
-    pub offset: u64,
     pub bytes: Arc<Vec<u8>>,
 }
 
@@ -258,9 +257,11 @@ impl<F> State<F> {
         self.segments.get(self.segments.partition_point(|segment| segment.end <= position))
     }
 
-    /// The block that holds `position`, if it is in memory.
-    pub fn block_at(&self, position: u64) -> Option<&Block> {
-        self.tail.get(self.tail.partition_point(|block| block.end <= position)).filter(|block| block.first <= position)
+    /// The blocks from the one that holds `position` on; none if it is not in memory.
+    pub fn blocks_from(&self, position: u64) -> impl Iterator<Item = &Block> {
+        let at = self.tail.partition_point(|block| block.end <= position);
+        let held = self.tail.get(at).is_some_and(|block| block.first <= position);
+        self.tail.range(if held { at } else { self.tail.len() }..)
     }
 
     /// Lets go of blocks that are synced and either handed out or more than the tail may hold.
