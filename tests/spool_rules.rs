@@ -1,5 +1,7 @@
 //! What the spool does to those who use it: shares, bounds, retention, going back, quarantine, modes, refusals.
 
+#![cfg(feature = "sim")]
+
 use std::time::Duration;
 
 use kraite_streams::domain::{Mono, Now, Wall};

@@ -258,6 +258,11 @@ impl<D: Disk> Appender<D> {
         let done = Appended { written: records, ..Appended::default() };
         let over = {
             let state = self.core.state.lock();
+            let new = |account| account != AccountId(0) && !state.accounts.contains_key(&account);
+            let new = batch.iter().filter(|(header, _)| new(header.account)).count();
+            if new > 0 && state.accounts.len() + new > SPOOL_ACCOUNTS_MAX {
+                return Err(AppendError::TooManyAccounts);
+            }
             (state.bytes + len).saturating_sub(config.bytes_max + config.reserve_bytes)
         };
         if over > 0 && self.core.sweep(now.wall, over).map_err(AppendError::Io)? < over {

@@ -151,7 +151,22 @@ impl MemDisk {
         inner.inodes[inode] = Inode { current: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() };
     }
 
-    /// The disk as the next process finds it: faults and lock gone.
+    /// The disk as the next process finds it when only the process died: nothing lost, nothing more durable than it was.
+    #[must_use]
+    pub fn after_kill(&self) -> MemDisk {
+        let inner = self.inner.lock();
+        let next = Inner {
+            names: inner.names.clone(),
+            durable_names: inner.durable_names.clone(),
+            name_log: inner.name_log.clone(),
+            inodes: inner.inodes.clone(),
+            capacity: inner.capacity,
+            ..Inner::default()
+        };
+        MemDisk { inner: Arc::new(Mutex::new(next)) }
+    }
+
+    /// The disk as the next process finds it: faults and lock gone, and what survives is durable.
     #[must_use]
     pub fn after_crash(&self, survives: Survives) -> MemDisk {
         let inner = self.inner.lock();
