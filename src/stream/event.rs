@@ -1,6 +1,7 @@
 //! What a stream tells its consumer: messages while their bytes are in place, and events; and what the consumer wants of
 //! its stream in return.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub trait Consumer: Send {
 }
 
 /// What a consumer wants of its own stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Request {
     /// Send a text, at the connection's pace (4 client messages a second). It waits behind the earlier ones and dies with
     /// the connection; when it finds no room or no live connection, [`StreamEvent::TextDropped`] says so. Its text may
@@ -62,6 +63,20 @@ pub enum Request {
     Pause,
     /// End the stream, as [`super::Session::stop`].
     Close,
+}
+
+/// Without the text, which may hold a key.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Request::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Request::Reconnect { url, pace } => {
+                f.debug_struct("Reconnect").field("url", url).field("pace", pace).finish()
+            }
+            Request::Pause => f.write_str("Pause"),
+            Request::Close => f.write_str("Close"),
+        }
+    }
 }
 
 /// When a reconnect that was asked for begins.

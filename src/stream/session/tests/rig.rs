@@ -57,6 +57,8 @@ pub struct World {
     pub answer: Option<Vec<u8>>,
     /// Whether an attempt may begin.
     pub permits: bool,
+    /// What a request must ask for.
+    pub path: &'static str,
     /// Whether the server answers pings.
     pub pongs: bool,
 }
@@ -185,6 +187,7 @@ impl Rig {
                 connects: VecDeque::from([Connect::Accepted]),
                 answer: Some(SWITCHING.as_bytes().to_vec()),
                 permits: true,
+                path: "/market/stream?streams=!markPrice@arr@1s",
                 pongs: true,
             },
             server: None,
@@ -278,11 +281,11 @@ impl Rig {
         self.exchange();
     }
 
-    /// Passes `time`, coming back whenever the session wants to be called, but at least each second.
+    /// Passes `time`, coming back whenever the session wants to be called.
     pub fn run(&mut self, time: Duration) {
         let until = self.now.mono.plus(time);
         while self.now.mono < until {
-            let next = self.session.deadline().min(self.now.mono.plus(Duration::from_secs(1))).min(until);
+            let next = self.session.deadline().min(self.now.mono.plus(Duration::from_secs(60))).min(until);
             self.pass(next.since(self.now.mono).max(Duration::from_millis(1)));
         }
     }
@@ -326,7 +329,7 @@ impl Rig {
             // A fatal alert of the client's is an error here and a fact to the test.
             let _ = server.tls.process_new_packets();
         }
-        server.think(self.world.answer.as_deref(), self.world.pongs);
+        server.think(&self.world);
         self.session.handle_sent(n, self.now, &mut self.heard);
         true
     }
@@ -390,24 +393,24 @@ impl Rig {
 }
 
 impl Server {
-    fn think(&mut self, answer: Option<&[u8]>, pongs: bool) {
+    fn think(&mut self, world: &World) {
         let mut read = Vec::new();
         // "Would block" once everything is read.
         let _ = self.tls.reader().read_to_end(&mut read);
         if self.is_upgraded {
             self.unread.extend(read);
-            return self.read_frames(pongs);
+            return self.read_frames(world.pongs);
         }
         self.request.extend(read);
         if !self.request.ends_with(b"\r\n\r\n") {
             return;
         }
         let request = String::from_utf8(std::mem::take(&mut self.request)).unwrap();
-        assert!(request.starts_with("GET /market/stream?streams=!markPrice@arr@1s HTTP/1.1\r\n"), "{request}");
+        assert!(request.starts_with(&format!("GET {} HTTP/1.1\r\n", world.path)), "{request}");
         let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).expect("a key");
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         self.is_upgraded = true;
-        if let Some(answer) = answer {
+        if let Some(answer) = world.answer.as_deref() {
             let at = answer.windows(8).position(|window| window == b"{accept}");
             let mut bytes = answer.to_vec();
             if let Some(at) = at {
