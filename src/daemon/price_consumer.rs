@@ -142,6 +142,7 @@ impl Consumer for PriceConsumer {
                     snapshot.silent = *silent;
                 });
             }
+            StreamEvent::Reconnecting { .. } | StreamEvent::PingAnswered { .. } | StreamEvent::TextDropped { .. } => {}
             StreamEvent::Stopped => self.telemetry.update(|snapshot| {
                 snapshot.state = StreamState::Stopped;
                 snapshot.connected_since = None;

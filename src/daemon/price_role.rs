@@ -18,7 +18,6 @@ use crate::prices::writer::{Writer, WriterSettings};
 use crate::prices::writer_status::{self, Names};
 use crate::prices::writer_thread::{self, WriterHandle};
 use crate::stream::SessionConfig;
-use crate::stream::liveness::Liveness;
 use crate::stream::{Consumer, FaultKind};
 
 use super::price_consumer::PriceConsumer;
@@ -61,7 +60,7 @@ impl PriceRole {
         let board = Arc::new(PriceBoard::new());
         let telemetry = Arc::new(StreamTelemetry::default());
         let host = config.session.url.to_string();
-        let Liveness::StrictData { silence, .. } = config.session.liveness;
+        let silence = config.session.liveness.silence();
         let writer = Writer::new(Arc::clone(&board), config.sink, Arc::clone(&clock), config.writer);
         let mut writer = writer_thread::spawn(writer, Arc::clone(&board), Arc::clone(&clock))?;
         let consumer = wrap(PriceConsumer::new(Arc::clone(&board), Arc::clone(&telemetry)));

@@ -70,6 +70,52 @@ pub const OUTBOUND_HARD_MAX: usize = 4 * OUTBOUND_MAX;
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Characters of a peer's close reason or an error's text that are repeated in a fault.
 pub const FAULT_QUOTE_MAX: usize = 300;
+/// Payload of one private message. An account update of 1,000 positions is below 200 kB.
+pub const USER_DATA_MESSAGE_MAX: usize = 1 << 20;
+/// Between two pings of ours on a sparse stream, give or take a fifth ([`JITTER_PART`]): with [`PONG_WITHIN`], a half-open
+/// socket is found within 60 s.
+pub const PING_EVERY: Duration = Duration::from_secs(30);
+/// From our ping to its pong, and from a probe to any sign of the server.
+pub const PONG_WITHIN: Duration = Duration::from_secs(15);
+/// Between two probes at the most, while it is not known that this venue answers pings: with [`PONG_WITHIN`], a half-open
+/// socket is found within 60 s then, too.
+pub const PROBE_EVERY: Duration = Duration::from_secs(44);
+/// A sparse stream without anything from the server is given up; it pings every 3 min (facts/binance.md §3).
+pub const SPARSE_BACKSTOP: Duration = Duration::from_secs(600);
+/// Waits of sparse streams are jittered by one part in so many, so that a mass reconnect does not beat in step for ever.
+pub const JITTER_PART: u32 = 5;
+/// Between two client messages of a connection: 4 a second without a burst, below the 5 that were measured
+/// (facts/binance.md §3).
+pub const CLIENT_MESSAGE_EVERY: Duration = Duration::from_millis(250);
+/// Texts of one connection that wait for their turn: 4 s of them.
+pub const CLIENT_TEXTS_MAX: usize = 16;
+/// Bytes of a text that we send: one subscription of 600 names.
+pub const CLIENT_TEXT_LEN_MAX: usize = 16 << 10;
+/// Requests of a consumer obeyed after one call of it; more are a mistake of ours and wait for the next.
+pub const CONSUMER_REQUESTS_MAX: usize = 32;
+/// A connection that nobody reads from is closed before the venue misses its pongs (10 min, facts/binance.md §3).
+pub const PAUSED_MAX: Duration = Duration::from_secs(240);
+/// A consumer hears of activity no more often than this per stream.
+pub const ACTIVITY_EVERY: Duration = Duration::from_secs(1);
+/// Sent ciphertext's buffer is given back when it is larger than this: a pong needs 160 bytes.
+pub const OUTBOUND_IDLE_MAX: usize = 256;
+
+// ---- stream: connect limiter ----
+
+/// Connection attempts per source address in [`CONNECT_WINDOW`]; documented for spot, assumed here (facts/binance.md §3).
+pub const CONNECTS_DEFAULT: usize = 300;
+/// The largest setting: bounds the window's memory and file (36 bytes an attempt).
+pub const CONNECTS_MAX: usize = 10_000;
+/// The window of the limit.
+pub const CONNECT_WINDOW: Duration = Duration::from_secs(300);
+/// One part in so many of the attempts is kept for price streams: one stream that reconnects every 30 s, and its backoff.
+pub const CONNECTS_PRICES_PART: usize = 30;
+/// One part in so many of the attempts is kept for accounts with open positions.
+pub const CONNECTS_EXPOSED_PART: usize = 6;
+/// From a busy lock of the shared window to the next try.
+pub const CONNECT_LOCK_RETRY: Duration = Duration::from_millis(20);
+/// Between two warnings' worth of tries to open a shared window that could not be used.
+pub const CONNECT_FILE_RETRY: Duration = Duration::from_secs(30);
 
 // ---- event loop ----
 
@@ -83,6 +129,16 @@ pub const POLL_EVENTS_MAX: usize = 1_024;
 pub const DEADLINE_SCAN_EVERY: Duration = Duration::from_millis(100);
 /// Lookups that run at the same time; a hanging one holds its thread until the system's resolver gives up.
 pub const LOOKUPS_MAX: usize = 4;
+/// Bytes that a connection may leave behind without asking the pool. A partial record or private frame is smaller.
+pub const PARKING_FREE: usize = 64 << 10;
+/// Memory of all left-over bytes above [`PARKING_FREE`] together: a dozen of the largest private messages.
+pub const PARKING_POOL_DEFAULT: usize = 16 << 20;
+/// Commands that wait for the loop: each account's once, when all are added.
+pub const LOOP_COMMANDS_MAX: usize = 1_024;
+/// How long a caller waits for room among the commands; the loop drains them each turn.
+pub const LOOP_COMMAND_WAIT: Duration = Duration::from_secs(2);
+/// Permits are not asked for again before this: the gate's answer may lie in the past.
+pub const PERMIT_EVERY_MIN: Duration = Duration::from_millis(1);
 /// Emptied buffers of parked bytes that are kept for the next connection, and the largest one worth keeping.
 pub const PARKING_SPARES_MAX: usize = 64;
 /// See [`PARKING_SPARES_MAX`]: together 1 MiB. A partial record or private frame is smaller than this.
@@ -209,3 +265,8 @@ const _: () =
     assert!(SPOOL_PAYLOAD_MAX as u64 * 2 < SPOOL_SEGMENT_BYTES && SPOOL_PAYLOAD_MAX * 2 < SPOOL_UNSYNCED_BYTES_MAX);
 const _: () = assert!(SPOOL_BATCH_RECORDS_MAX as u64 * 2 < SPOOL_UNSYNCED_RECORDS_MAX);
 const _: () = assert!(SPOOL_SUFFIX_MAX <= u8::MAX as usize);
+const _: () = assert!(PING_EVERY.as_secs() + PING_EVERY.as_secs() / JITTER_PART as u64 + PONG_WITHIN.as_secs() < 60);
+const _: () = assert!(PROBE_EVERY.as_secs() + PONG_WITHIN.as_secs() < 60);
+const _: () = assert!(PAUSED_MAX.as_secs() < SPARSE_BACKSTOP.as_secs());
+const _: () = assert!(CLIENT_TEXT_LEN_MAX <= OUTBOUND_MAX && 2 * OUTBOUND_MAX < OUTBOUND_HARD_MAX);
+const _: () = assert!(USER_DATA_MESSAGE_MAX * 8 <= PARKING_POOL_DEFAULT);

@@ -12,29 +12,34 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::buffers::SharedBuffers;
+use super::connect_queue::ConnectQueue;
 use super::resolver::{Lookup, Resolver};
+use super::slab::StreamId;
 use crate::domain::Now;
 use crate::domain::limits::READ_PER_TURN_MAX;
-use crate::stream::Action;
-use crate::stream::{Consumer, Session};
+use crate::stream::{Action, ConnectClass, Consumer, Session};
 
 /// What all connections of a loop share.
 pub(super) struct Shared {
     pub registry: Registry,
     pub buffers: SharedBuffers,
     pub resolver: Resolver,
+    pub connects: ConnectQueue,
     /// Grows with each socket, so that an event of an earlier one is told from those of the present one.
     pub generation: u32,
 }
 
 /// A stream and its socket of the moment.
 pub(super) struct Connection {
-    slot: usize,
+    pub id: StreamId,
+    pub key: u64,
     pub session: Session,
     pub consumer: Box<dyn Consumer>,
     socket: Option<Socket>,
     /// Whether it stands in the loop's ring of the still-ready.
     pub in_ring: bool,
+    /// The line in which it has a place to ask for a permit.
+    pub queued: Option<ConnectClass>,
 }
 
 struct Socket {
@@ -53,8 +58,8 @@ pub(super) const fn slot_of(token: Token) -> usize {
 const _: () = assert!(usize::BITS == 64, "a token holds slot and generation");
 
 impl Connection {
-    pub fn new(slot: usize, session: Session, consumer: Box<dyn Consumer>) -> Connection {
-        Connection { slot, session, consumer, socket: None, in_ring: false }
+    pub fn new(id: StreamId, key: u64, session: Session, consumer: Box<dyn Consumer>) -> Connection {
+        Connection { id, key, session, consumer, socket: None, in_ring: false, queued: None }
     }
 
     /// The poll named this socket. Returns whether there is something to read.
@@ -69,7 +74,7 @@ impl Connection {
                 None => return false,
                 Some(Ok(())) => {
                     socket.connecting = false;
-                    shared.buffers.claim(self.slot);
+                    shared.buffers.claim(self.id.slot);
                     self.session.handle_connected(shared.buffers.parts().1, now, &mut *self.consumer);
                 }
                 Some(Err(error)) => self.session.handle_io_error(&error, now, &mut *self.consumer),
@@ -79,17 +84,31 @@ impl Connection {
         event.is_readable() || event.is_read_closed() || event.is_error()
     }
 
+    /// Reading is taken up again: first come the bytes that are here already. Returns whether there may be more, which
+    /// nobody will be told again: the edge is past.
+    pub fn resume(&mut self, shared: &mut Shared, now: Now) -> bool {
+        let is_connected = self.socket.as_ref().is_some_and(|socket| !socket.connecting);
+        if !is_connected || !self.session.wants_read() || shared.buffers.is_cut(self.id.slot) {
+            return false;
+        }
+        shared.buffers.claim(self.id.slot);
+        let (cipher, plain) = shared.buffers.parts();
+        let done = self.session.handle_bytes(cipher, plain, now, &mut *self.consumer);
+        shared.buffers.consume_cipher(done);
+        true
+    }
+
     /// Reads up to one turn's share. Returns whether more is there.
     pub fn read(&mut self, shared: &mut Shared, now: Now) -> bool {
         let mut budget = READ_PER_TURN_MAX;
         while let Some(socket) = &mut self.socket {
-            if socket.connecting {
+            if socket.connecting || !self.session.wants_read() || shared.buffers.is_cut(self.id.slot) {
                 return false;
             }
             if budget == 0 {
                 return true;
             }
-            shared.buffers.claim(self.slot);
+            shared.buffers.claim(self.id.slot);
             let space = shared.buffers.cipher_space();
             let room = space.len().min(budget);
             let outcome = match socket.stream.read(&mut space[..room]) {
@@ -145,6 +164,7 @@ impl Connection {
             self.close(shared);
             match action {
                 Action::Close => {}
+                Action::Permit => self.queue_up(shared),
                 Action::Connect(address) => {
                     if let Err(error) = self.open(address, shared) {
                         self.session.handle_io_error(&error, now, &mut *self.consumer);
@@ -153,7 +173,7 @@ impl Connection {
                 Action::Resolve { attempt } => {
                     let url = self.session.url();
                     let (host, port) = (url.host().to_owned(), url.port());
-                    shared.resolver.request(Lookup { slot: self.slot, attempt, host, port });
+                    shared.resolver.request(Lookup { stream: self.id, attempt, host, port });
                 }
             }
         }
@@ -165,7 +185,15 @@ impl Connection {
             // Closing the descriptor takes it out of the poll in any case.
             let _ = shared.registry.deregister(&mut socket.stream);
         }
-        shared.buffers.release(self.slot);
+        shared.buffers.release(self.id.slot);
+    }
+
+    /// Takes a place in the line of its class, if it waits for a permit and has none there.
+    pub fn queue_up(&mut self, shared: &mut Shared) {
+        let class = self.session.class();
+        if self.session.awaits_permit() && self.queued.replace(class) != Some(class) {
+            shared.connects.push(class, self.id);
+        }
     }
 
     fn open(&mut self, address: SocketAddr, shared: &mut Shared) -> io::Result<()> {
@@ -173,7 +201,7 @@ impl Connection {
         // A pong waits for nobody.
         stream.set_nodelay(true)?;
         shared.generation = shared.generation.wrapping_add(1);
-        let token = Token((shared.generation as usize) << 32 | self.slot);
+        let token = Token((shared.generation as usize) << 32 | self.id.slot);
         shared.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.socket = Some(Socket { stream, token, connecting: true, ending: false });
         Ok(())

@@ -13,12 +13,13 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 
+use super::slab::StreamId;
 use crate::domain::limits::LOOKUPS_MAX;
 
 /// What to look up, and for whom.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    pub slot: usize,
+    pub stream: StreamId,
     /// Given back with the answer.
     pub attempt: u64,
     pub host: String,
@@ -28,7 +29,7 @@ pub(super) struct Lookup {
 /// The outcome of one lookup.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub slot: usize,
+    pub stream: StreamId,
     pub attempt: u64,
     pub outcome: io::Result<Vec<SocketAddr>>,
 }
@@ -57,7 +58,7 @@ impl Resolver {
 
     /// Looks up at once or as soon as one of the running lookups ends.
     pub fn request(&mut self, lookup: Lookup) {
-        self.waiting.retain(|waiting| waiting.slot != lookup.slot);
+        self.waiting.retain(|waiting| waiting.stream != lookup.stream);
         self.waiting.push_back(lookup);
         self.start();
     }
@@ -72,17 +73,17 @@ impl Resolver {
 
     fn start(&mut self) {
         while self.running < LOOKUPS_MAX {
-            let Some(Lookup { slot, attempt, host, port }) = self.waiting.pop_front() else { return };
+            let Some(Lookup { stream, attempt, host, port }) = self.waiting.pop_front() else { return };
             self.running += 1;
             let (look_up, sender, waker) = (self.look_up, self.sender.clone(), Arc::clone(&self.waker));
             let spawned = thread::Builder::new().name("resolver".to_owned()).spawn(move || {
                 let outcome = look_up(&host, port);
                 // The loop may have ended meanwhile; nobody misses the answer then.
-                let _ = sender.try_send(Answer { slot, attempt, outcome });
+                let _ = sender.try_send(Answer { stream, attempt, outcome });
                 let _ = waker.wake();
             });
             if let Err(error) = spawned {
-                let _ = self.sender.try_send(Answer { slot, attempt, outcome: Err(error) });
+                let _ = self.sender.try_send(Answer { stream, attempt, outcome: Err(error) });
                 let _ = self.waker.wake();
             }
         }
@@ -99,7 +100,8 @@ mod tests {
     static GATE: Mutex<()> = Mutex::new(());
 
     fn lookup(slot: usize, attempt: u64) -> Lookup {
-        Lookup { slot, attempt, host: "somewhere".to_owned(), port: 1 }
+        let stream = StreamId { slot, generation: 7 };
+        Lookup { stream, attempt, host: "somewhere".to_owned(), port: 1 }
     }
 
     fn answer_within_10_s(resolver: &mut Resolver, poll: &mut mio::Poll) -> Answer {
@@ -132,7 +134,7 @@ mod tests {
         drop(gate);
         let mut answered: Vec<_> = (0..LOOKUPS_MAX + 2)
             .map(|_| answer_within_10_s(&mut resolver, &mut poll))
-            .map(|answer| (answer.slot, answer.attempt, answer.outcome.unwrap().len()))
+            .map(|answer| (answer.stream.slot, answer.attempt, answer.outcome.unwrap().len()))
             .collect();
         answered.sort_unstable();
         let mut expected: Vec<_> = (0..LOOKUPS_MAX + 2).map(|slot| (slot, 1, 1)).collect();
@@ -148,7 +150,7 @@ mod tests {
         let mut resolver = Resolver::new(waker);
         resolver.request(Lookup { host: "localhost".to_owned(), ..lookup(3, 9) });
         let answer = answer_within_10_s(&mut resolver, &mut poll);
-        assert_eq!((answer.slot, answer.attempt), (3, 9));
+        assert_eq!((answer.stream.slot, answer.stream.generation, answer.attempt), (3, 7, 9));
         assert!(answer.outcome.unwrap().iter().all(|address| address.ip().is_loopback() && address.port() == 1));
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::liveness::Liveness;
+use super::connect_limiter::ConnectClass;
+use super::liveness::{Liveness, Sparse};
 use super::url::StreamUrl;
-use crate::domain::limits::{CONNECT_DEADLINE, PRICE_MESSAGE_MAX};
+use crate::domain::limits::{CONNECT_DEADLINE, PRICE_MESSAGE_MAX, USER_DATA_MESSAGE_MAX};
 
 /// What makes one stream.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct SessionConfig {
     pub liveness: Liveness,
     /// From the start of an attempt to the upgraded connection.
     pub connect_deadline: Duration,
+    /// Which share of the connection attempts it may use.
+    pub class: ConnectClass,
 }
 
 impl SessionConfig {
@@ -32,6 +35,18 @@ impl SessionConfig {
             max_message: PRICE_MESSAGE_MAX,
             liveness: Liveness::default(),
             connect_deadline: CONNECT_DEADLINE,
+            class: ConnectClass::Prices,
+        }
+    }
+
+    /// A private stream's limits for `url`.
+    #[must_use]
+    pub fn user_data(url: StreamUrl, tls: Arc<rustls::ClientConfig>) -> Self {
+        SessionConfig {
+            max_message: USER_DATA_MESSAGE_MAX,
+            liveness: Liveness::Sparse(Sparse::default()),
+            class: ConnectClass::Ordinary,
+            ..SessionConfig::new(url, tls)
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::frame::FrameError;
 use super::handshake::UpgradeError;
+use super::heartbeat::Missing;
 use super::tls_error::TlsError;
 use super::url::StreamUrl;
 use crate::domain::Layer;
@@ -52,17 +53,21 @@ pub enum FaultKind {
     Garbage,
     /// A message above the bound.
     Oversize,
-    /// No data in time on a connection that is up.
+    /// No data, or no answer, in time on a connection that is up.
     Stall,
     /// The peer reads nothing of what it makes us send.
     Blocked,
     /// Our own mistake: a panic while this session was stepped.
     Panic,
+    /// Nobody read from it for so long that it was closed; it waits until reading is taken up again.
+    Paused,
+    /// It left the most bytes behind when the memory for such bytes was used up.
+    Overflow,
 }
 
 impl FaultKind {
     /// All kinds, for tables of counters.
-    pub const ALL: [FaultKind; 12] = [
+    pub const ALL: [FaultKind; 14] = [
         FaultKind::Unresolved,
         FaultKind::Unreachable,
         FaultKind::Untrusted,
@@ -75,6 +80,8 @@ impl FaultKind {
         FaultKind::Stall,
         FaultKind::Blocked,
         FaultKind::Panic,
+        FaultKind::Paused,
+        FaultKind::Overflow,
     ];
 
     /// The word used in ledgers, logs and metrics.
@@ -93,6 +100,8 @@ impl FaultKind {
             FaultKind::Stall => "stall",
             FaultKind::Blocked => "blocked",
             FaultKind::Panic => "panic",
+            FaultKind::Paused => "paused",
+            FaultKind::Overflow => "overflow",
         }
     }
 }
@@ -203,6 +212,36 @@ impl Cause {
             Layer::Silence,
             FaultKind::Stall,
             format!("{url} is connected but sent no data for {} s (pings do not count)", silent.as_secs()),
+        )
+    }
+
+    /// `missing` did not come; nothing at all came for `silent`.
+    pub fn unanswered(url: &StreamUrl, missing: Missing, silent: Duration) -> Cause {
+        let silent = silent.as_secs();
+        let text = match missing {
+            Missing::Pong => format!("{url} did not answer our ping; the last frame came {silent} s ago"),
+            Missing::Reply => format!("{url} did not answer our question; the last frame came {silent} s ago"),
+            Missing::Anything => format!("{url} is connected but sent nothing for {silent} s, not even a ping"),
+        };
+        Cause::new(Layer::Silence, FaultKind::Stall, text)
+    }
+
+    pub fn paused(url: &StreamUrl, paused: Duration) -> Cause {
+        Cause::new(
+            Layer::Silence,
+            FaultKind::Paused,
+            format!(
+                "{url} was not read for {} s, because its messages have no room here; closed until they have",
+                paused.as_secs()
+            ),
+        )
+    }
+
+    pub fn overflow(url: &StreamUrl) -> Cause {
+        Cause::new(
+            Layer::Protocol,
+            FaultKind::Overflow,
+            format!("{url} left the largest unfinished message when the memory for those was used up"),
         )
     }
 

@@ -8,7 +8,10 @@
 use std::time::Duration;
 
 use crate::domain::Mono;
-use crate::domain::limits::{DATA_SILENCE_EXIT, DATA_SILENCE_MAX, STANDSTILL_MIN};
+use crate::domain::limits::{
+    DATA_SILENCE_EXIT, DATA_SILENCE_MAX, HEALTHY_AFTER, PING_EVERY, PONG_WITHIN, PROBE_EVERY, SPARSE_BACKSTOP,
+    STANDSTILL_MIN,
+};
 
 /// What a stream must do to count as alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +23,71 @@ pub enum Liveness {
         /// Without data for this long across connections, the daemon hears of it, again after each such span.
         escalate: Duration,
     },
+    /// Data may be absent for days, as in the stream of a quiet account: the peer must answer.
+    Sparse(Sparse),
+}
+
+/// How a sparse stream is asked whether it is alive (DESIGN.md §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sparse {
+    /// Between two pings of ours, jittered by a fifth.
+    pub ping_every: Duration,
+    /// From a ping to its pong, and from a probe to any frame of the server.
+    pub reply_within: Duration,
+    /// Between two probes at most, as long as it is not known that this venue answers pings.
+    pub probe_every: Duration,
+    /// Without any frame of the server for this long a connection is given up, whatever else holds.
+    pub backstop: Duration,
+    /// Answered pings (or probes) at this age of a connection prove its health, as data does at any age.
+    pub healthy_after: Duration,
+    /// This venue is known to answer pings of clients, so that a missing pong is a fault from the start. When it is not
+    /// known, the first pong binds; see [`super::StreamEvent::PingAnswered`].
+    pub ping_answered: bool,
+}
+
+impl Default for Sparse {
+    fn default() -> Self {
+        Sparse {
+            ping_every: PING_EVERY,
+            reply_within: PONG_WITHIN,
+            probe_every: PROBE_EVERY,
+            backstop: SPARSE_BACKSTOP,
+            healthy_after: HEALTHY_AFTER,
+            ping_answered: false,
+        }
+    }
 }
 
 impl Default for Liveness {
     fn default() -> Self {
         Liveness::StrictData { silence: DATA_SILENCE_MAX, escalate: DATA_SILENCE_EXIT }
+    }
+}
+
+impl Liveness {
+    /// How long a connection may be without data: for ever on a sparse stream.
+    #[must_use]
+    pub const fn silence(&self) -> Duration {
+        match self {
+            Liveness::StrictData { silence, .. } => *silence,
+            Liveness::Sparse(_) => Duration::MAX,
+        }
+    }
+
+    /// How long a stream may be without data across connections: for ever on a sparse stream.
+    #[must_use]
+    pub const fn escalate(&self) -> Duration {
+        match self {
+            Liveness::StrictData { escalate, .. } => *escalate,
+            Liveness::Sparse(_) => Duration::MAX,
+        }
+    }
+}
+
+impl Liveness {
+    /// Whether a missing pong is a fault from the start.
+    pub(super) const fn is_ping_answered(&self) -> bool {
+        matches!(self, Liveness::Sparse(Sparse { ping_answered: true, .. }))
     }
 }
 
@@ -35,14 +98,16 @@ pub(super) struct DataClock {
     escalate: Duration,
     /// The last data, or the start.
     silent_since: Mono,
+    /// The last time that reading was taken up again: what came before is nobody's silence.
+    resumed: Mono,
     /// What the next escalation counts from: as above, moved on by each escalation and by standstills.
     escalate_from: Mono,
 }
 
 impl DataClock {
     pub fn start(liveness: Liveness, now: Mono) -> DataClock {
-        let Liveness::StrictData { silence, escalate } = liveness;
-        DataClock { silence, escalate, silent_since: now, escalate_from: now }
+        let (silence, escalate) = (liveness.silence(), liveness.escalate());
+        DataClock { silence, escalate, silent_since: now, resumed: now, escalate_from: now }
     }
 
     /// Data came.
@@ -57,19 +122,26 @@ impl DataClock {
 
     /// When a connection that is up since `live_since` must be given up.
     pub fn connection_deadline(&self, live_since: Mono) -> Mono {
-        self.silent_since.max(live_since).plus(self.silence)
+        self.silent_since.max(live_since).max(self.resumed).plus(self.silence)
     }
 
     pub fn escalation_deadline(&self) -> Mono {
         self.escalate_from.plus(self.escalate)
     }
 
-    /// `due` was to be handled and is handled only `now`: takes a standstill out of the count.
-    pub fn forgive_standstill(&mut self, due: Mono, now: Mono) {
+    /// `due` was to be handled and is handled only `now`: takes a standstill out of the count. Says whether it was one.
+    pub fn forgive_standstill(&mut self, due: Mono, now: Mono) -> bool {
         let late = now.since(due);
         if late >= STANDSTILL_MIN {
             self.escalate_from = self.escalate_from.plus(late);
         }
+        late >= STANDSTILL_MIN
+    }
+
+    /// Nobody read since `paused`: takes that out of the count.
+    pub fn resume(&mut self, paused: Mono, now: Mono) {
+        self.resumed = now;
+        self.escalate_from = self.escalate_from.plus(now.since(paused));
     }
 
     /// How long the stream has been silent, once per `escalate`.

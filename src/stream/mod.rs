@@ -4,20 +4,23 @@
 //! appends their plaintext to a [`plain`] buffer; [`handshake`] takes the HTTP head off its front; [`frame`] cuts messages
 //! out of the rest, where the parser reads them. The way out: [`encode`] writes masked frames, [`tls`] encrypts them.
 //! [`tickets`] makes a reconnect cheap. Around both, [`session`] is the stream across its reconnects: phases, [`liveness`],
-//! [`backoff`], every [`Fault`] a sentence.
+//! [`backoff`], every [`Fault`] a sentence; [`connect_limiter`] says when an attempt may begin.
 //!
 //! What is absent on purpose: sockets, clocks, randomness that was not handed in, a switch that turns verification off.
 //!
 //! May import `domain` and `exchange`.
 
 pub mod backoff;
+mod client_queue;
 pub mod config;
+pub mod connect_limiter;
 pub mod encode;
 pub mod event;
 pub mod fault;
 pub mod frame;
 mod frame_error;
 pub mod handshake;
+mod heartbeat;
 pub mod liveness;
 mod outbound;
 mod phase;
@@ -30,8 +33,9 @@ mod upgrade_error;
 pub mod url;
 
 pub use config::SessionConfig;
-pub use event::{Consumer, Received, StreamEvent};
+pub use connect_limiter::{ConnectClass, ConnectGate, Permit};
+pub use event::{Consumer, Pace, Received, Request, StreamEvent};
 pub use fault::{Fault, FaultKind};
-pub use liveness::Liveness;
-pub use session::{Action, Session};
+pub use liveness::{Liveness, Sparse};
+pub use session::{Action, Hold, Session};
 pub use url::{BadUrl, StreamUrl};

@@ -8,7 +8,7 @@ use super::encode;
 use super::tls::TlsClient;
 use super::tls_error::TlsError;
 use crate::domain::Random;
-use crate::domain::limits::{CONTROL_PAYLOAD_MAX, OUTBOUND_HARD_MAX, OUTBOUND_MAX};
+use crate::domain::limits::{CONTROL_PAYLOAD_MAX, OUTBOUND_HARD_MAX, OUTBOUND_IDLE_MAX, OUTBOUND_MAX};
 
 /// The unsent bytes of one connection.
 #[derive(Debug, Default)]
@@ -39,7 +39,15 @@ impl Outbound {
         if self.sent == self.cipher.len() {
             self.cipher.clear();
             self.sent = 0;
+            if self.cipher.capacity() > OUTBOUND_IDLE_MAX {
+                self.cipher = Vec::new();
+            }
         }
+    }
+
+    /// Whether there is room for a frame of ours.
+    pub fn has_room(&self) -> bool {
+        self.unsent().len() < OUTBOUND_MAX
     }
 
     /// Where TLS puts what it has to say.
@@ -63,23 +71,41 @@ impl Outbound {
         self.waiting = None;
     }
 
-    /// Answers a ping with the identical payload: now when there is room, else once there is.
-    pub fn answer_ping(&mut self, payload: &[u8], tls: &mut TlsClient, random: &mut Random) -> Result<(), TlsError> {
+    /// Answers a ping with the identical payload: now when there is room, else once there is. Returns whether it did.
+    pub fn answer_ping(&mut self, payload: &[u8], tls: &mut TlsClient, random: &mut Random) -> Result<bool, TlsError> {
         let mut pong = Pong { payload: [0; CONTROL_PAYLOAD_MAX], len: payload.len().min(CONTROL_PAYLOAD_MAX) };
         pong.payload[..pong.len].copy_from_slice(&payload[..pong.len]);
         self.waiting = Some(pong);
         self.flush_pong(tls, random)
     }
 
-    /// Encrypts the pong that waits for room, if there is room.
-    pub fn flush_pong(&mut self, tls: &mut TlsClient, random: &mut Random) -> Result<(), TlsError> {
-        if self.unsent().len() >= OUTBOUND_MAX {
-            return Ok(());
+    /// Encrypts the pong that waits for room, if there is room. Returns whether it did.
+    pub fn flush_pong(&mut self, tls: &mut TlsClient, random: &mut Random) -> Result<bool, TlsError> {
+        if !self.has_room() {
+            return Ok(false);
         }
-        let Some(pong) = self.waiting.take() else { return Ok(()) };
+        let Some(pong) = self.waiting.take() else { return Ok(false) };
         self.frame.clear();
         encode::write_pong(&pong.payload[..pong.len], random, &mut self.frame);
+        self.encrypt_frame(tls)?;
+        Ok(true)
+    }
+
+    /// Sends a ping of our own.
+    pub fn ping(&mut self, payload: &[u8], tls: &mut TlsClient, random: &mut Random) -> Result<(), TlsError> {
+        self.frame.clear();
+        encode::write_ping(payload, random, &mut self.frame);
         self.encrypt_frame(tls)
+    }
+
+    /// Sends a text.
+    pub fn text(&mut self, text: &str, tls: &mut TlsClient, random: &mut Random) -> Result<(), TlsError> {
+        self.frame.clear();
+        encode::write_text(text, random, &mut self.frame);
+        let sent = self.encrypt_frame(tls);
+        // A long subscription's memory is not kept by an idle connection.
+        self.frame = Vec::new();
+        sent
     }
 
     /// Sends a close frame, behind a pong that waits.

@@ -1,12 +1,13 @@
 //! The phases of a stream, each holding exactly what exists then.
 //!
-//! Backoff → Resolving → Connecting → Tls → Upgrading → Live, and from any of them back to Backoff or on to Stopped; by
+//! Backoff → Permit → Resolving → Connecting → Tls → Upgrading → Live, and from any of them back to Backoff or on to Stopped; by
 //! way of Closing when a live connection is stopped. Timers are fields of the phase, so none outlives its connection.
 
 use std::net::SocketAddr;
 
 use super::frame::FrameReader;
 use super::handshake::Upgrade;
+use super::heartbeat::Heartbeat;
 use super::tls::TlsClient;
 use crate::domain::{Layer, Mono};
 
@@ -14,6 +15,8 @@ use crate::domain::{Layer, Mono};
 pub(super) enum Phase {
     /// Until the next attempt.
     Backoff { until: Mono },
+    /// The connect limiter was asked and has not agreed yet.
+    Permit,
     /// The name is being looked up.
     Resolving { deadline: Mono },
     /// TCP is being connected to `addresses[next - 1]`.
@@ -23,7 +26,7 @@ pub(super) enum Phase {
     /// The HTTP upgrade was asked for.
     Upgrading { deadline: Mono, link: Box<Link>, upgrade: Box<Upgrade> },
     /// Messages flow, or should.
-    Live { link: Box<Link>, frames: FrameReader, since: Mono, proven: bool },
+    Live { link: Box<Link>, frames: FrameReader, since: Mono, proven: bool, heartbeat: Option<Box<Heartbeat>> },
     /// Our close frame is out, the echo is not in.
     Closing { link: Box<Link>, frames: FrameReader, until: Mono },
     /// The end.
@@ -43,7 +46,11 @@ impl Phase {
             | Phase::Upgrading { link, .. }
             | Phase::Live { link, .. }
             | Phase::Closing { link, .. } => Some(link),
-            Phase::Backoff { .. } | Phase::Resolving { .. } | Phase::Connecting { .. } | Phase::Stopped => None,
+            Phase::Backoff { .. }
+            | Phase::Permit
+            | Phase::Resolving { .. }
+            | Phase::Connecting { .. }
+            | Phase::Stopped => None,
         }
     }
 
@@ -53,14 +60,18 @@ impl Phase {
             | Phase::Upgrading { link, .. }
             | Phase::Live { link, .. }
             | Phase::Closing { link, .. } => Some(link),
-            Phase::Backoff { .. } | Phase::Resolving { .. } | Phase::Connecting { .. } | Phase::Stopped => None,
+            Phase::Backoff { .. }
+            | Phase::Permit
+            | Phase::Resolving { .. }
+            | Phase::Connecting { .. }
+            | Phase::Stopped => None,
         }
     }
 
     /// The layer that a TCP failure or a missed deadline belongs to now.
     pub fn layer(&self) -> Layer {
         match self {
-            Phase::Backoff { .. } | Phase::Resolving { .. } | Phase::Stopped => Layer::Resolve,
+            Phase::Backoff { .. } | Phase::Permit | Phase::Resolving { .. } | Phase::Stopped => Layer::Resolve,
             Phase::Tls { .. } => Layer::Tls,
             Phase::Upgrading { .. } => Layer::Upgrade,
             Phase::Connecting { .. } | Phase::Live { .. } | Phase::Closing { .. } => Layer::Connect,
@@ -71,6 +82,7 @@ impl Phase {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Phase::Backoff { .. } => "backoff",
+            Phase::Permit => "permit",
             Phase::Resolving { .. } => "resolving",
             Phase::Connecting { .. } => "connecting",
             Phase::Tls { .. } => "tls",

@@ -5,19 +5,23 @@
 //! and events go straight to the [`Consumer`], in the order in which they happen.
 //!
 //! What holds: it retries for ever, but never after [`Session::stop`]; a late answer to an earlier attempt changes
-//! nothing; the wait starts from the beginning again only after data; a peer that reads nothing costs bounded memory;
-//! no byte of the wire panics. Wall time is passed on to the consumer and decides nothing.
+//! nothing; the wait starts from the beginning again only after proven health; a peer that reads nothing costs bounded
+//! memory; while it is held no message is handed over and nobody is called silent; no byte of the wire panics. Wall time
+//! is passed on to the consumer and decides nothing.
 
 mod attempt;
+mod beat;
 mod live;
 #[cfg(all(test, feature = "sim"))]
 mod tests;
+mod wish;
 
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 
 use super::backoff::Backoff;
+use super::client_queue::ClientQueue;
 use super::config::SessionConfig;
 use super::event::{Consumer, StreamEvent};
 use super::fault::{Cause, Fault};
@@ -28,12 +32,14 @@ use super::plain::PlainBuffer;
 use super::tls::TlsClient;
 use super::tls_error::TlsError;
 use super::url::StreamUrl;
-use crate::domain::limits::{CLOSE_ECHO_MAX, RETRY_AFTER_MAX};
+use crate::domain::limits::{CLOSE_ECHO_MAX, PAUSED_MAX, RETRY_AFTER_MAX};
 use crate::domain::{Mono, Now, Random};
 
 /// What the shell does next. Each ends the socket and the lookup that were there before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Ask whether an attempt of [`Session::class`] may begin, and answer with [`Session::handle_permit`] once it may.
+    Permit,
     /// Look the URL's host up, afresh, and answer with [`Session::handle_resolved`].
     Resolve {
         /// To be given back with the answer.
@@ -45,6 +51,23 @@ pub enum Action {
     Close,
 }
 
+/// Who holds a stream back from reading. It reads when nobody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// For a reason of this stream alone: its share is used up.
+    Own,
+    /// For a reason that all streams have: no room at all.
+    All,
+}
+
+/// What is left of the time when a stream is held.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    since: Mono,
+    own: bool,
+    all: bool,
+}
+
 /// A stream across its reconnects. See the module's documentation.
 pub struct Session {
     config: SessionConfig,
@@ -54,6 +77,16 @@ pub struct Session {
     phase: Phase,
     action: Option<Action>,
     outbound: Outbound,
+    queue: ClientQueue,
+    held: Option<Held>,
+    /// This venue answers pings of clients: pongs are owed.
+    bound: bool,
+    /// That has just been found out, and the shell does not know it yet.
+    found_bound: bool,
+    /// No activity is told before this.
+    next_activity: Mono,
+    /// Where a probe is written.
+    probe: String,
     /// Attempts begun; tells a late lookup from this one's.
     attempts: u64,
     /// TCP connections made.
@@ -70,12 +103,18 @@ impl Session {
     pub fn new(config: SessionConfig, random: Random, now: Mono) -> Session {
         Session {
             data: DataClock::start(config.liveness, now),
+            bound: config.liveness.is_ping_answered(),
             config,
             random,
             backoff: Backoff::default(),
             phase: Phase::Backoff { until: now },
             action: None,
             outbound: Outbound::default(),
+            queue: ClientQueue::default(),
+            held: None,
+            found_bound: false,
+            next_activity: Mono::ZERO,
+            probe: String::new(),
             attempts: 0,
             connection: 0,
             noticed: now,
@@ -111,15 +150,22 @@ impl Session {
     #[must_use]
     pub fn deadline(&self) -> Mono {
         let phase = match &self.phase {
+            Phase::Backoff { .. } if self.held.is_some() => Mono::NEVER,
             Phase::Backoff { until } | Phase::Closing { until, .. } => *until,
             Phase::Connecting { deadline, address_deadline, .. } => *deadline.min(address_deadline),
             Phase::Resolving { deadline } | Phase::Tls { deadline, .. } | Phase::Upgrading { deadline, .. } => {
                 *deadline
             }
-            Phase::Live { since, .. } => self.data.connection_deadline(*since),
-            Phase::Stopped => Mono::NEVER,
+            Phase::Live { since, heartbeat, .. } => match self.held {
+                Some(held) => held.since.plus(PAUSED_MAX),
+                None => {
+                    let beat = heartbeat.as_ref().map_or(Mono::NEVER, |heartbeat| heartbeat.deadline(self.bound));
+                    self.data.connection_deadline(*since).min(beat).min(self.queue.deadline())
+                }
+            },
+            Phase::Permit | Phase::Stopped => Mono::NEVER,
         };
-        if self.stopping { phase } else { phase.min(self.data.escalation_deadline()) }
+        if self.stopping || self.held.is_some() { phase } else { phase.min(self.data.escalation_deadline()) }
     }
 
     /// Bytes for the socket, in order.
@@ -131,10 +177,12 @@ impl Session {
     /// The socket took the first `n` bytes of [`Session::transmit`]. A pong that had to wait may follow.
     pub fn handle_sent(&mut self, n: usize, now: Now, consumer: &mut dyn Consumer) {
         self.outbound.handle_sent(n);
-        if let Phase::Live { link, .. } = &mut self.phase
-            && let Err(error) = self.outbound.flush_pong(&mut link.tls, &mut self.random)
-        {
-            self.fail_tls(&error, now, consumer);
+        if let Phase::Live { link, .. } = &mut self.phase {
+            match self.outbound.flush_pong(&mut link.tls, &mut self.random) {
+                Ok(false) => {}
+                Ok(true) => self.queue.handle_spoken(now.mono),
+                Err(error) => self.fail_tls(&error, now, consumer),
+            }
         }
     }
 
@@ -168,6 +216,8 @@ impl Session {
         let peer = addresses[next - 1];
         self.connection += 1;
         self.outbound.clear();
+        self.queue.clear();
+        self.next_activity = Mono::ZERO;
         let hello = TlsClient::new(&self.config.tls, self.config.url.server_name().clone()).and_then(|mut tls| {
             tls.read(&mut [], plain, self.outbound.cipher())?;
             Ok(tls)
@@ -218,6 +268,13 @@ impl Session {
                 }
             };
             done += progress.consumed;
+            if self.phase.link().is_none() {
+                return cipher.len();
+            }
+            if !self.wants_read() {
+                // What is decrypted and not handed over comes first when reading is taken up again; then the peer's end.
+                return done;
+            }
             if progress.peer_closed {
                 self.cut(None, now, consumer);
             } else if self.outbound.is_stuck() {
@@ -227,7 +284,8 @@ impl Session {
                 return cipher.len();
             }
             if progress.consumed == 0 || done == cipher.len() {
-                return done;
+                self.pump(now, consumer);
+                return if self.phase.link().is_none() { cipher.len() } else { done };
             }
         }
     }
@@ -236,20 +294,27 @@ impl Session {
     pub fn handle_deadline(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.notice(now);
         self.handle_phase_deadline(now, consumer);
+        self.pump(now, consumer);
         if !self.stopping
+            && self.held.is_none()
             && let Some(silent) = self.data.poll_escalation(now.mono)
         {
             let event = StreamEvent::DataSilence { silent, attempt: self.backoff.attempt() };
             consumer.handle_event(&event, now);
+            self.serve(now, consumer);
         }
     }
 
     /// Ends the stream: a live connection says goodbye and waits [`CLOSE_ECHO_MAX`] for the echo, any other state ends at
-    /// once. Nothing that is under way can bring it back.
+    /// once, and so does a held one: nobody would hear the echo. Nothing that is under way can bring it back.
     pub fn stop(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.notice(now);
         if mem::replace(&mut self.stopping, true) {
             return;
+        }
+        if self.held.is_some() {
+            self.say_goodbye(Some(1000));
+            return self.finish(now, consumer);
         }
         match mem::replace(&mut self.phase, Phase::Stopped) {
             Phase::Live { mut link, frames, .. } => {
@@ -267,6 +332,7 @@ impl Session {
     /// The shell caught a panic while it stepped this session: the connection's state is not to be trusted any more.
     pub fn handle_panic(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.outbound = Outbound::default();
+        self.queue.clear();
         if self.is_ended {
             return self.action = Some(Action::Close);
         }
@@ -297,6 +363,7 @@ impl Session {
         let Cause { layer, kind, status, text, .. } = cause;
         let fault = Fault { layer, kind, status, text, attempt: self.backoff.attempt(), retry_in };
         consumer.handle_event(&StreamEvent::Fault(fault), now);
+        self.serve(now, consumer);
     }
 
     fn finish(&mut self, now: Now, consumer: &mut dyn Consumer) {
@@ -312,7 +379,10 @@ impl Session {
     /// Every hand-in passes here first: a standstill of ours is no silence of theirs.
     fn notice(&mut self, now: Now) {
         let due = self.deadline().max(self.noticed);
-        self.data.forgive_standstill(due, now.mono);
         self.noticed = now.mono;
+        let stood_still = self.data.forgive_standstill(due, now.mono);
+        if stood_still && let Phase::Live { heartbeat: Some(heartbeat), .. } = &mut self.phase {
+            heartbeat.restart(now.mono);
+        }
     }
 }

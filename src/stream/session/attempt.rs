@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Action, Session};
-use crate::domain::limits::ADDRESSES_TRIED_MAX;
+use crate::domain::limits::{ADDRESSES_TRIED_MAX, PAUSED_MAX};
 use crate::domain::{Mono, Now};
 use crate::stream::event::Consumer;
 use crate::stream::fault::Cause;
@@ -13,10 +13,12 @@ impl Session {
     pub(super) fn handle_phase_deadline(&mut self, now: Now, consumer: &mut dyn Consumer) {
         match &mut self.phase {
             Phase::Backoff { until } => {
-                if now.mono >= *until {
-                    self.begin_attempt(now, consumer);
+                if now.mono >= *until && self.held.is_none() {
+                    self.phase = Phase::Permit;
+                    self.action = Some(Action::Permit);
                 }
             }
+            Phase::Permit => {}
             Phase::Connecting { deadline, address_deadline, last, .. }
                 if now.mono >= *address_deadline && now.mono < *deadline =>
             {
@@ -33,8 +35,19 @@ impl Session {
                     self.fail(Cause::timeout(&self.config.url, layer, after, peer), now, consumer);
                 }
             }
-            Phase::Live { since, .. } => {
-                if now.mono >= self.data.connection_deadline(*since) {
+            Phase::Live { since, heartbeat, .. } => {
+                if let Some(held) = self.held {
+                    let paused = now.mono.since(held.since);
+                    if paused >= PAUSED_MAX {
+                        self.say_goodbye(Some(1000));
+                        self.fail(Cause::paused(&self.config.url, paused), now, consumer);
+                    }
+                } else if let Some(heartbeat) = heartbeat
+                    && let Some(missing) = heartbeat.missing(now.mono, self.bound)
+                {
+                    let cause = Cause::unanswered(&self.config.url, missing, heartbeat.silent(now.mono));
+                    self.fail(cause, now, consumer);
+                } else if now.mono >= self.data.connection_deadline(*since) {
                     let silent = self.data.silent(now.mono).min(now.mono.since(*since));
                     self.fail(Cause::silence(&self.config.url, silent), now, consumer);
                 }
@@ -48,7 +61,21 @@ impl Session {
         }
     }
 
-    pub(super) fn begin_attempt(&mut self, now: Now, consumer: &mut dyn Consumer) {
+    /// Whether the answer to [`Action::Permit`] is still wanted.
+    #[must_use]
+    pub fn awaits_permit(&self) -> bool {
+        matches!(self.phase, Phase::Permit)
+    }
+
+    /// The answer to [`Action::Permit`]: the attempt may begin, and is counted.
+    pub fn handle_permit(&mut self, now: Now, consumer: &mut dyn Consumer) {
+        self.notice(now);
+        if self.awaits_permit() {
+            self.begin_attempt(now, consumer);
+        }
+    }
+
+    fn begin_attempt(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.attempts += 1;
         let deadline = now.mono.plus(self.config.connect_deadline);
         if let Some(address) = self.config.url.address() {

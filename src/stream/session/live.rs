@@ -8,6 +8,8 @@ use crate::stream::event::{Consumer, Received, StreamEvent};
 use crate::stream::fault::Cause;
 use crate::stream::frame::{FrameError, FrameReader, Incoming};
 use crate::stream::handshake::Upgrade;
+use crate::stream::heartbeat::Heartbeat;
+use crate::stream::liveness::Liveness;
 use crate::stream::phase::{Link, Phase};
 use crate::stream::plain::PlainBuffer;
 
@@ -52,41 +54,49 @@ impl Session {
         let Phase::Upgrading { link, .. } = mem::replace(&mut self.phase, Phase::Stopped) else { return };
         let event = StreamEvent::Live { connection: self.connection, attempt: self.backoff.attempt(), peer: link.peer };
         let frames = FrameReader::new(self.config.max_message);
-        self.phase = Phase::Live { link, frames, since: now.mono, proven: false };
+        let heartbeat = match self.config.liveness {
+            Liveness::StrictData { .. } => None,
+            Liveness::Sparse(sparse) => Some(Box::new(Heartbeat::start(sparse, now.mono, &mut self.random))),
+        };
+        self.phase = Phase::Live { link, frames, since: now.mono, proven: false, heartbeat };
         consumer.handle_event(&event, now);
+        self.serve(now, consumer);
     }
 
     /// Data plane: every whole frame in `plain`, in order, where it lies.
     fn handle_frames(&mut self, plain: &mut PlainBuffer, now: Now, consumer: &mut dyn Consumer) {
-        loop {
-            let mut nobody = true;
-            let (link, frames, proven, closing) = match &mut self.phase {
-                Phase::Live { link, frames, proven, .. } => (link, frames, proven, false),
-                Phase::Closing { link, frames, .. } => (link, frames, &mut nobody, true),
+        while self.wants_read() {
+            let (link, frames, closing) = match &mut self.phase {
+                Phase::Live { link, frames, .. } => (link, frames, false),
+                Phase::Closing { link, frames, .. } => (link, frames, true),
                 _ => return,
             };
             match frames.next(plain) {
                 Ok(None) => return,
                 Ok(Some(Incoming::Message { payload, .. })) => {
                     let (payload, len) = payload.into_padded();
-                    if consumer.handle_message(self.connection, payload, len, now) == Received::Other {
-                        continue;
+                    let received = consumer.handle_message(self.connection, payload, len, now);
+                    self.hear(now, consumer);
+                    if received == Received::Data {
+                        let silent = self.data.silent(now.mono);
+                        self.data.touch(now.mono);
+                        self.prove(silent, now, consumer);
                     }
-                    let silent = self.data.silent(now.mono);
-                    self.data.touch(now.mono);
-                    if !mem::replace(proven, true) {
-                        self.backoff.reset();
-                        let event = StreamEvent::Recovered { connection: self.connection, silent };
-                        consumer.handle_event(&event, now);
-                    }
+                    self.serve(now, consumer);
                 }
                 Ok(Some(Incoming::Ping(_))) if closing => {}
                 Ok(Some(Incoming::Ping(payload))) => {
-                    if let Err(error) = self.outbound.answer_ping(payload, &mut link.tls, &mut self.random) {
-                        return self.fail_tls(&error, now, consumer);
+                    match self.outbound.answer_ping(payload, &mut link.tls, &mut self.random) {
+                        Ok(false) => {}
+                        Ok(true) => self.queue.handle_spoken(now.mono),
+                        Err(error) => return self.fail_tls(&error, now, consumer),
                     }
+                    self.hear(now, consumer);
                 }
-                Ok(Some(Incoming::Pong(_))) => {}
+                Ok(Some(Incoming::Pong(payload))) => {
+                    self.handle_pong(payload, now, consumer);
+                    self.hear(now, consumer);
+                }
                 Ok(Some(Incoming::Close { code, reason })) => {
                     let cause = Cause::closed(&self.config.url, code, reason);
                     if !closing {
@@ -108,8 +118,11 @@ impl Session {
 
     /// A close frame and TLS' own goodbye, for what the last write takes along. That they cannot be encrypted any more
     /// changes nothing: the connection ends here.
-    fn say_goodbye(&mut self, code: Option<u16>) {
-        if let Some(Link { tls, .. }) = self.phase.link_mut() {
+    pub(super) fn say_goodbye(&mut self, code: Option<u16>) {
+        let is_up = matches!(self.phase, Phase::Live { .. } | Phase::Closing { .. });
+        if let Some(Link { tls, .. }) = self.phase.link_mut()
+            && is_up
+        {
             let _ = self.outbound.close(code, tls, &mut self.random);
             tls.close(self.outbound.cipher());
         }

@@ -1,7 +1,9 @@
 //! What a stream does, told as tables with moved time: real TLS on both ends, no socket, no waiting.
 
 mod rig;
+mod sparse;
 mod time;
+mod wish;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

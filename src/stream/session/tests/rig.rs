@@ -12,7 +12,7 @@ use rustls::{ServerConfig, ServerConnection};
 use crate::domain::{Now, Random, Wall};
 use crate::stream::plain::PlainBuffer;
 use crate::stream::tls::client_config;
-use crate::stream::{Action, Consumer, Fault, Received, Session, SessionConfig, StreamEvent, StreamUrl};
+use crate::stream::{Action, Consumer, Fault, Hold, Received, Request, Session, SessionConfig, StreamEvent, StreamUrl};
 
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
@@ -55,6 +55,12 @@ pub struct World {
     pub connects: VecDeque<Connect>,
     /// What the server answers to the upgrade; `None`: nothing. `{accept}` becomes the key's answer.
     pub answer: Option<Vec<u8>>,
+    /// Whether an attempt may begin.
+    pub permits: bool,
+    /// What a request must ask for.
+    pub path: &'static str,
+    /// Whether the server answers pings.
+    pub pongs: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +77,13 @@ pub const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websoc
 pub struct Heard {
     pub messages: Vec<(u64, String, Now)>,
     pub events: Vec<StreamEvent>,
+    pub activity: Vec<Now>,
+    /// What it will ask for next.
+    pub requests: VecDeque<Request>,
+    /// What it asks for on a message of this text.
+    pub on_message: Option<(&'static str, Request)>,
+    /// Probes asked for, when it has any.
+    pub probes: Option<u32>,
 }
 
 impl Consumer for Heard {
@@ -78,8 +91,25 @@ impl Consumer for Heard {
         assert_eq!(payload.len(), len + crate::domain::limits::FRAME_PADDING);
         let text = String::from_utf8_lossy(&payload[..len]).into_owned();
         let received = if text.starts_with("ack") { Received::Other } else { Received::Data };
+        self.requests.extend(self.on_message.iter().filter(|(on, _)| *on == text).map(|(_, request)| request.clone()));
         self.messages.push((connection, text, at));
         received
+    }
+
+    fn handle_activity(&mut self, at: Now) {
+        self.activity.push(at);
+    }
+
+    fn poll_request(&mut self) -> Option<Request> {
+        self.requests.pop_front()
+    }
+
+    fn write_probe(&mut self, out: &mut String) {
+        assert!(out.is_empty());
+        if let Some(probes) = &mut self.probes {
+            *probes += 1;
+            *out = format!("probe {probes}");
+        }
     }
 
     fn handle_event(&mut self, event: &StreamEvent, _at: Now) {
@@ -156,6 +186,9 @@ impl Rig {
                 addresses: Some(Ok(vec![SocketAddr::from(([127, 0, 0, 1], 443))])),
                 connects: VecDeque::from([Connect::Accepted]),
                 answer: Some(SWITCHING.as_bytes().to_vec()),
+                permits: true,
+                path: "/market/stream?streams=!markPrice@arr@1s",
+                pongs: true,
             },
             server: None,
             parted: None,
@@ -248,6 +281,22 @@ impl Rig {
         self.exchange();
     }
 
+    /// Passes `time`, coming back whenever the session wants to be called.
+    pub fn run(&mut self, time: Duration) {
+        let until = self.now.mono.plus(time);
+        while self.now.mono < until {
+            let next = self.session.deadline().min(self.now.mono.plus(Duration::from_secs(60))).min(until);
+            self.pass(next.since(self.now.mono).max(Duration::from_millis(1)));
+        }
+    }
+
+    /// As the shell does when reading is taken up again.
+    pub fn resume(&mut self, hold: Hold) {
+        self.session.resume(hold, self.now);
+        self.feed();
+        self.exchange();
+    }
+
     pub fn stop(&mut self) {
         self.session.stop(self.now, &mut self.heard);
         self.exchange();
@@ -280,7 +329,7 @@ impl Rig {
             // A fatal alert of the client's is an error here and a fact to the test.
             let _ = server.tls.process_new_packets();
         }
-        server.think(self.world.answer.as_deref());
+        server.think(&self.world);
         self.session.handle_sent(n, self.now, &mut self.heard);
         true
     }
@@ -297,6 +346,8 @@ impl Rig {
         self.plain.clear();
         match action {
             Action::Close => {}
+            Action::Permit if self.world.permits => self.session.handle_permit(self.now, &mut self.heard),
+            Action::Permit => {}
             Action::Resolve { attempt } => {
                 self.resolves.push(attempt);
                 if let Some(outcome) = &self.world.addresses {
@@ -342,24 +393,24 @@ impl Rig {
 }
 
 impl Server {
-    fn think(&mut self, answer: Option<&[u8]>) {
+    fn think(&mut self, world: &World) {
         let mut read = Vec::new();
         // "Would block" once everything is read.
         let _ = self.tls.reader().read_to_end(&mut read);
         if self.is_upgraded {
             self.unread.extend(read);
-            return self.read_frames();
+            return self.read_frames(world.pongs);
         }
         self.request.extend(read);
         if !self.request.ends_with(b"\r\n\r\n") {
             return;
         }
         let request = String::from_utf8(std::mem::take(&mut self.request)).unwrap();
-        assert!(request.starts_with("GET /market/stream?streams=!markPrice@arr@1s HTTP/1.1\r\n"), "{request}");
+        assert!(request.starts_with(&format!("GET {} HTTP/1.1\r\n", world.path)), "{request}");
         let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).expect("a key");
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         self.is_upgraded = true;
-        if let Some(answer) = answer {
+        if let Some(answer) = world.answer.as_deref() {
             let at = answer.windows(8).position(|window| window == b"{accept}");
             let mut bytes = answer.to_vec();
             if let Some(at) = at {
@@ -369,7 +420,7 @@ impl Server {
         }
     }
 
-    fn read_frames(&mut self) {
+    fn read_frames(&mut self, pongs: bool) {
         while self.unread.len() >= 6 {
             let len = usize::from(self.unread[1] & 0x7f);
             assert!(self.unread[1] & 0x80 != 0 && len < 126, "a short masked frame");
@@ -377,7 +428,11 @@ impl Server {
                 return;
             }
             let frame: Vec<_> = self.unread.drain(..6 + len).collect();
-            let payload = frame[6..].iter().zip(frame[2..6].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+            let payload = frame[6..].iter().zip(frame[2..6].iter().cycle()).map(|(byte, mask)| byte ^ mask);
+            let payload: Vec<_> = payload.collect();
+            if frame[0] & 0x0f == PING && pongs {
+                self.tls.writer().write_all(&self::frame(PONG, &payload)).unwrap();
+            }
             self.frames.push((frame[0] & 0x0f, payload));
         }
     }
