@@ -104,6 +104,7 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
         ("newest price".to_owned(), stream.last_data_at.clone().unwrap_or_else(none)),
         ("last fault".to_owned(), stream.last_fault.as_ref().map_or_else(none, fault)),
         ("faults".to_owned(), counts(&status.faults)),
+        ("of these".to_owned(), counts(&status.fault_kinds)),
         (
             "received".to_owned(),
             format!(

@@ -48,6 +48,7 @@ function show(status) {
     ["newest price", stream.last_data_at || "–"],
     ["last fault", fault ? `${fault.layer}: ${fault.text} (${fault.at})` : "none"],
     ["faults", counts(status.faults)],
+    ["of these", counts(status.fault_kinds)],
     ["frames", `${count(stream.frames)}, ${(stream.bytes / 1e6).toFixed(1)} MB`],
     ["entries", counts(stream.entries)],
     ["writer", words(writer.state) + (writer.last_error ? `; last error: ${writer.last_error}` : "")],
