@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("event_loop", &["domain", "stream"]),
     ("store", &["domain"]),
     ("ops", &["domain"]),
+    ("queue", &["domain"]),
     ("prices", &["domain", "exchange", "store"]),
     ("daemon", &["domain", "exchange", "stream", "event_loop", "store", "ops", "prices"]),
     ("sim", &["*", "!cli"]),
