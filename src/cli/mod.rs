@@ -1,9 +1,119 @@
 //! The commands. May import everything.
+//!
+//! A command is a function from its arguments to an [`Exit`] or a [`CommandError`]; [`run`] is the one place that turns
+//! either into text and a code. Standard output carries what was asked for and nothing else.
 
+pub mod args;
+pub mod exit;
+mod migrate;
+mod print;
+mod status;
+mod store;
+mod symbols;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::ops::settings::{Origin, Settings};
+use crate::store::StoreUrl;
+use args::{Cli, Command, PrintCommand, SymbolsCommand};
+pub use exit::{CommandError, Exit};
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    run_with(std::env::args_os()).into()
+}
+
+fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return out(&error.to_string()).map_or_else(|error| tell(&error), |()| Exit::Ok);
+        }
+        Err(error) => {
+            // Nobody is left to tell when standard error is gone.
+            let _ = write!(io::stderr(), "{error}");
+            return Exit::Usage;
+        }
+    };
+    dispatch(&cli).unwrap_or_else(|error| tell(&error))
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
+    match &cli.command {
+        Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
+        Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
+        Command::Print(PrintCommand::Settings) => print::settings(),
+        Command::Print(PrintCommand::Supervisor(args)) => print::supervisor(cli.settings.as_deref(), args),
+        Command::Status(args) => status::run(|| Ok(load_settings(cli)?.settings), args),
+    }
+}
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// All of them.
+    pub settings: Settings,
+    /// Where they came from.
+    pub origin: Origin,
+    /// `store.url`, parsed.
+    pub store: StoreUrl,
+}
+
+/// Reads settings, file and environment, and checks what only the store's room can check.
+///
+/// # Errors
+/// [`Exit::NoInput`] or [`Exit::Config`], with every problem found.
+pub fn load_settings(cli: &Cli) -> Result<Loaded, CommandError> {
+    let (settings, origin) = Settings::load(cli.settings.as_deref())?;
+    let store = StoreUrl::parse(settings.store.url.expose())
+        .map_err(|error| CommandError::new(Exit::Config, format!("store.url: {}", error.sentence())))?;
+    Ok(Loaded { settings, origin, store })
+}
+
+/// Reads the PEM file of the setting `key`; empty where none is named.
+pub(crate) fn read_roots(key: &str, path: Option<&Path>) -> Result<Vec<u8>, CommandError> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    std::fs::read(path).map_err(|error| {
+        CommandError::new(Exit::NoInput, format!("cannot read {} (setting {key}): {error}", path.display()))
+    })
+}
+
+/// Writes to standard output. A reader that has gone (`| head`) is no failure.
+pub(crate) fn out(text: &str) -> Result<(), CommandError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CommandError::new(Exit::IoErr, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells a failure on standard error, each line of it under the program's name.
+fn tell(error: &CommandError) -> Exit {
+    let mut stderr = io::stderr().lock();
+    for line in error.sentence.lines() {
+        // Nobody is left to tell when standard error is gone; the code still does.
+        let _ = writeln!(stderr, "kraite-streams: {line}");
+    }
+    error.exit
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

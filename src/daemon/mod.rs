@@ -1,3 +1,18 @@
-//! Roles wired into threads: start and stop order, escalation, memory plan.
+//! Roles wired into threads: what starts in which order, what stops it, who notices that it fails.
+//!
+//! The price role is two threads and a few short-lived ones: the **loop** (socket → board) and the **writer** (board →
+//! rows). Resolvers live for one attempt. They share the board, and nothing else. Whoever starts the role watches it:
+//! [`price_daemon`] is the process under supervisor, the demo is another.
+//!
+//! - [`wiring`] turns settings into what the roles take.
+//! - [`price_consumer`] stands between the loop and the intake, [`telemetry`] is what the loop tells others.
+//! - [`price_role`] starts, shows and stops the threads; [`memory_plan`] adds up what they may hold.
 //!
 //! May import everything but `sim` and `cli`.
+
+pub mod memory_plan;
+pub mod price_consumer;
+pub mod price_daemon;
+pub mod price_role;
+pub mod telemetry;
+pub mod wiring;

@@ -16,6 +16,13 @@ pub const PRICE_FRACTION_DIGITS_MAX: usize = 18;
 pub const SYMBOL_LEN_MAX: usize = 64;
 /// Entries of one price frame. Binance sends ~750 + ~200 a second (facts/binance.md §5); 4 MiB hold about 24,000.
 pub const FRAME_ENTRIES_MAX: usize = 32_768;
+/// A price frame above this is cut into its entries before it is parsed, so that no frame can make the kept tape grow
+/// beyond 12 MiB (24 bytes for each structural character). Four times today's larger frame.
+pub const FRAME_WHOLE_MAX: usize = 512 << 10;
+/// Nesting of a price frame. Real ones have 3 levels; 64 is one bit a level in one machine word.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Pages of one instrument list. Bybit needs one or two of 1,000, Bitget two; a venue that never ends is refused.
+pub const INSTRUMENT_PAGES_MAX: usize = 32;
 
 // ---- stream: WebSocket ----
 
@@ -27,6 +34,13 @@ pub const FRAME_PADDING: usize = 64;
 pub const CONTROL_PAYLOAD_MAX: usize = 125;
 /// The HTTP head of the upgrade answer.
 pub const UPGRADE_HEAD_MAX: usize = 16 << 10;
+/// Header of one frame from a server: two bytes, and eight of a 64-bit length (RFC 6455 §5.2; servers do not mask).
+pub const FRAME_HEADER_MAX: usize = 10;
+/// Plaintext of one TLS record (RFC 8446 §5.1).
+pub const TLS_RECORD_PLAINTEXT_MAX: usize = 16 << 10;
+/// Server names whose TLS tickets are kept: the venues' hosts and their fallbacks. A ticket holds its server's chain, so
+/// it costs about 4 kB.
+pub const TLS_SERVER_NAMES_MAX: usize = 16;
 
 // ---- stream: liveness and backoff (DESIGN.md §3) ----
 
@@ -40,11 +54,39 @@ pub const DATA_SILENCE_EXIT: Duration = Duration::from_secs(300);
 pub const BACKOFF_EXPONENT_MAX: u32 = 5;
 /// A connection that lived this long with answered pings counts as healthy: the attempt counter starts again.
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// From our close frame to the end of the socket when the peer's echo does not come.
+pub const CLOSE_ECHO_MAX: Duration = Duration::from_secs(2);
+/// Addresses of one host tried in one attempt; they share [`CONNECT_DEADLINE`], so more would leave each too little.
+pub const ADDRESSES_TRIED_MAX: usize = 4;
+/// A deadline handled this much too late means that this process or machine stood still, not the peer.
+pub const STANDSTILL_MIN: Duration = Duration::from_secs(5);
+/// Bytes of a stream's URL: 1,024 stream names (facts/binance.md §3) of 25 bytes and the rest.
+pub const URL_LEN_MAX: usize = 32 << 10;
+/// Unsent ciphertext of one connection above which of further pings only the newest is answered (RFC 6455 §5.5.3).
+pub const OUTBOUND_MAX: usize = 16 << 10;
+/// Unsent ciphertext of one connection above which it is given up: TLS itself answers a peer that reads nothing.
+pub const OUTBOUND_HARD_MAX: usize = 4 * OUTBOUND_MAX;
+/// The longest `Retry-After` that is obeyed; a server that asks for more is asked again.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// Characters of a peer's close reason or an error's text that are repeated in a fault.
+pub const FAULT_QUOTE_MAX: usize = 300;
 
 // ---- event loop ----
 
 /// Ciphertext read from one socket in one turn, so that one flood cannot starve the others.
 pub const READ_PER_TURN_MAX: usize = 256 << 10;
+/// The one buffer of ciphertext that all connections of a loop share: one turn's read and a record left over (18 kB).
+pub const CIPHER_BUFFER: usize = READ_PER_TURN_MAX + (32 << 10);
+/// Readiness events taken from one poll: 16 bytes each.
+pub const POLL_EVENTS_MAX: usize = 1_024;
+/// Deadlines are looked at no more often than this; a scan of 10,000 costs 5 µs (facts/measurements.md, WebSocket §6).
+pub const DEADLINE_SCAN_EVERY: Duration = Duration::from_millis(100);
+/// Lookups that run at the same time; a hanging one holds its thread until the system's resolver gives up.
+pub const LOOKUPS_MAX: usize = 4;
+/// Emptied buffers of parked bytes that are kept for the next connection, and the largest one worth keeping.
+pub const PARKING_SPARES_MAX: usize = 64;
+/// See [`PARKING_SPARES_MAX`]: together 1 MiB. A partial record or private frame is smaller than this.
+pub const PARKING_SPARE_LEN_MAX: usize = 16 << 10;
 
 // ---- prices: board and writer ----
 
@@ -58,12 +100,56 @@ pub const ROWS_MAX: usize = 4 * SYMBOLS_MAX;
 pub const EVENT_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// A tracked symbol unseen for this long is reported by name.
 pub const SYMBOL_UNSEEN_MAX: Duration = Duration::from_secs(60);
+/// From the first dirty symbol to the write: the second frame of a tick arrives within it.
+pub const SETTLE_DEFAULT: Duration = Duration::from_millis(25);
+/// From the start of a write to the start of the next.
+pub const WRITE_INTERVAL_DEFAULT: Duration = Duration::from_millis(500);
+/// Shorter would be more work for nobody: the stream ticks once a second.
+pub const WRITE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Between two loads of the symbol map, as the incumbent.
+pub const MAP_RELOAD_DEFAULT: Duration = Duration::from_secs(300);
+/// A second writer waits this long for the lock at its start: a restart overlaps for seconds. A ghost's lock lives longer
+/// (45 s); the supervisor's next start finds it gone.
+pub const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(10);
+/// First pause after a fault at the database; doubles.
+pub const STORE_RETRY_MIN: Duration = Duration::from_millis(250);
+/// Longest pause after a fault at the database: so late the newest price is, at most, once it is back.
+pub const STORE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Between two looks for symbols that went quiet.
+pub const UNSEEN_EVERY: Duration = Duration::from_secs(10);
+/// Names in one report of rows or symbols; the rest is a number.
+pub const BAD_ROWS_NAMED_MAX: usize = 20;
 
 // ---- ops ----
 
 /// From SIGTERM to the end of the process.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
 
+// ---- sim ----
+
+/// Connections of the simulator; an idle one costs about 15 kB with its TLS state (measured with 1,500).
+pub const SIM_CONNECTIONS_MAX: usize = 16_384;
+/// Bytes owed to one connection of the simulator before it is dropped: about a minute of ticks.
+pub const SIM_QUEUE_MAX: usize = 8 << 20;
+/// HTTP head of a request to the simulator.
+pub const SIM_REQUEST_HEAD_MAX: usize = 16 << 10;
+/// Body of a request to the simulator.
+pub const SIM_REQUEST_BODY_MAX: usize = 64 << 10;
+/// Connections that the simulator's ledger remembers one by one; a record is below 200 bytes.
+pub const SIM_CONNECTION_HISTORY_MAX: usize = 4_096;
+/// Bad entries that the simulator's ledger remembers one by one: 400 faults of 24.
+pub const SIM_POISONED_MAX: usize = 9_600;
+/// Faults that wait for a connection.
+pub const SIM_FAULTS_WAITING_MAX: usize = 1_024;
+/// Streams of one connection of the simulator (facts/binance.md §3).
+pub const SIM_STREAMS_MAX: usize = 1_024;
+/// Payload that the oversize fault streams: more than [`PRICE_MESSAGE_MAX`].
+pub const SIM_OVERSIZE_LEN: u64 = 5 << 20;
+
+const _: () = assert!(SIM_OVERSIZE_LEN > PRICE_MESSAGE_MAX as u64);
 const _: () = assert!(CHUNK_ROWS_MAX <= ROWS_MAX);
 const _: () = assert!(DATA_SILENCE_MAX.as_secs() < DATA_SILENCE_EXIT.as_secs());
 const _: () = assert!(FRAME_ENTRIES_MAX >= SYMBOLS_MAX);
+const _: () = assert!(CLOSE_ECHO_MAX.as_secs() < STOP_MAX.as_secs());
+const _: () = assert!(STANDSTILL_MIN.as_secs() < DATA_SILENCE_MAX.as_secs());
+const _: () = assert!(FRAME_WHOLE_MAX < PRICE_MESSAGE_MAX);

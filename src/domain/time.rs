@@ -43,7 +43,7 @@ impl Mono {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wall(i64);
 
-/// `YYYY-MM-DD HH:MM:SS.mmm`: the length of what [`Wall::write_millis`] writes.
+/// `YYYY-MM-DD HH:MM:SS.mmm`: the length of what [`Wall::stamp`] writes.
 pub const STAMP_LEN: usize = 23;
 
 impl Wall {

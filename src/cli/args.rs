@@ -1,0 +1,232 @@
+//! The command line, and the texts that teach it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::exit::Exit;
+use crate::domain::Venue;
+
+/// The whole command line.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kraite-streams", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = after_help())]
+pub struct Cli {
+    /// Settings file [default: $KRAITE_SETTINGS, else ./kraite-streams.toml if it is there, else built-in defaults]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const ABOUT: &str = "Exchange streams for a crypto trading system: from a TLS WebSocket to committed rows";
+
+const LONG_ABOUT: &str = "\
+Exchange streams for a crypto trading system: from a TLS WebSocket to committed rows.
+
+Mark prices of all Binance USDⓈ-M perpetuals arrive once a second; the newest price of every symbol is written into
+a table of yours, on PostgreSQL or SQLite, also for the same contract on Bybit, KuCoin and Bitget.";
+
+fn after_help() -> String {
+    let mut text = String::from(
+        "\
+First steps:
+  kraite-streams print settings > kraite-streams.toml   every key with its default, unit and reason
+  kraite-streams migrate                                create or complete the tables
+  kraite-streams symbols sync                           fill them with what the venues list
+  kraite-streams status                                 ask a running daemon how it is
+  kraite-streams print supervisor                       a program section for supervisord
+
+Without a settings file prices go to ./kraite-streams.sqlite. For PostgreSQL set
+  KRAITE_STORE_URL=postgres://user:password@host:5432/database
+
+Exit codes (sysexits.h):
+",
+    );
+    for (exit, meaning) in Exit::TABLE {
+        text.push_str(&format!("  {:>2}  {meaning}\n", exit.code()));
+    }
+    text
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Create the tables, or add the columns that existing ones lack
+    #[command(long_about = MIGRATE)]
+    Migrate(MigrateArgs),
+    /// Instruments of the venues in the symbol table
+    #[command(subcommand)]
+    Symbols(SymbolsCommand),
+    /// Print a settings file or a supervisor section to start from
+    #[command(subcommand)]
+    Print(PrintCommand),
+    /// Show how a running daemon is, from its status file
+    #[command(long_about = STATUS)]
+    Status(StatusArgs),
+}
+
+/// `symbols …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum SymbolsCommand {
+    /// Read what the venues list and bring exchange_symbols up to date
+    #[command(long_about = SYNC)]
+    Sync(SyncArgs),
+}
+
+/// `print …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum PrintCommand {
+    /// A commented settings file, every key at its default
+    Settings,
+    /// A program section for supervisord that runs `prices`
+    Supervisor(SupervisorArgs),
+}
+
+/// `migrate`
+#[derive(Args, Clone, Debug, Default)]
+pub struct MigrateArgs {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub plan: bool,
+}
+
+/// `symbols sync`
+#[derive(Args, Clone, Debug, Default)]
+pub struct SyncArgs {
+    /// Only these venues: binance, bybit, kucoin, bitget; several with commas [default: all]
+    #[arg(long, value_name = "VENUE", value_delimiter = ',')]
+    pub exchange: Vec<Venue>,
+}
+
+/// `print supervisor`
+#[derive(Args, Clone, Debug, Default)]
+pub struct SupervisorArgs {
+    /// User that the daemon runs as [default: a comment to fill in]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Working directory, where relative paths of the settings start [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+/// `status`
+#[derive(Args, Clone, Debug, Default)]
+pub struct StatusArgs {
+    /// Read this file instead of ops.status_file
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Print one JSON object: healthy, fresh, age_s, complaints, status
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `demo`
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// How long it runs
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Inject no faults
+    #[arg(long)]
+    pub no_faults: bool,
+    /// Stay up after the end, until Ctrl-C
+    #[arg(long)]
+    pub hold: bool,
+    /// Print one JSON object on standard output at the end, all else on standard error
+    #[arg(long)]
+    pub json: bool,
+    /// Sabotage the guard that CHECK watches: the demo must then exit with 1
+    #[arg(long = "break", value_name = "CHECK")]
+    pub break_check: Option<String>,
+    /// Where the live page listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub page: SocketAddr,
+}
+
+/// `prices`
+#[derive(Args, Clone, Debug, Default)]
+pub struct PricesArgs {}
+
+/// `sim`
+#[derive(Args, Clone, Debug)]
+pub struct SimArgs {
+    /// Where it listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9443")]
+    pub listen: SocketAddr,
+    /// Write the simulator's certificate authority (PEM) to this file
+    #[arg(long, value_name = "FILE")]
+    pub roots: Option<PathBuf>,
+    /// Inject faults now and then
+    #[arg(long)]
+    pub faults: bool,
+    /// Seed of market and faults: the same seed repeats the same run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// `check`
+#[derive(Args, Clone, Debug, Default)]
+pub struct CheckArgs {}
+
+// The long helps: `#[command(long_about = …)]` stands on the variant, where clap looks for it.
+
+/// What `migrate --help` teaches.
+pub const MIGRATE: &str = "\
+Create the tables, or add the columns that existing ones lack.
+
+Numbered migrations, each applied once and noted in a ledger table. Where a table is already there, only missing
+columns are added, and they are nullable; types, indexes and fillfactor of your tables are never changed. Running it
+again does no harm.";
+
+/// What `symbols sync --help` teaches.
+pub const SYNC: &str = "\
+Read what the venues list and bring exchange_symbols up to date.
+
+Asks the public REST endpoints of the venues for their linear perpetuals (no API key) and writes them in one
+transaction per venue. Token and quote are the venue's own fields, never cut out of a name. Rows are added and
+refreshed, never deleted. A venue that fails does not stop the others, but the exit code tells.";
+
+/// What `status --help` teaches.
+pub const STATUS: &str = "\
+Show how a running daemon is, from its status file (ops.status_file).
+
+Exit code 0: fresh and healthy. 1: fresh, and something needs a look. 66: no such file. 65: the file is no status.
+69: the file is stale (older than three of its intervals) or its process is gone.";
+
+/// What `demo --help` teaches.
+pub const DEMO: &str = "\
+Run the whole thing on this machine, with nothing installed and nothing contacted.
+
+Starts a simulated exchange on loopback (real TLS, real WebSocket, about 950 symbols a second), the price stream, an
+embedded database in a temporary folder and a live page, whose address is printed first. Faults are injected
+meanwhile: cut and stalled connections, garbage, oversized frames, bad prices. It ends in a ledger (sent, received,
+written, conflated, rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.";
+
+/// What `prices --help` teaches.
+pub const PRICES: &str = "\
+Stream mark prices into the database until told to stop.
+
+Needs no API key. With no settings file it connects to Binance's public stream and fills ./kraite-streams.sqlite;
+with store.url (KRAITE_STORE_URL) it writes to PostgreSQL. It goes on trying whatever is away: name resolution,
+venue or database. It ends by itself in two cases only: settings that cannot work (78), and no price for
+prices.silence_exit_s (75), so that the supervisor starts a fresh process.
+
+SIGTERM or SIGINT: last write, then end, within 10 s; a second one ends at once. SIGHUP: read the settings and the
+symbol map again, open the log file again.";
+
+/// What `sim --help` teaches.
+pub const SIM: &str = "\
+Run the exchange simulator alone, for any client.
+
+Serves Binance's mark-price stream and the instrument lists on loopback, over real TLS. Trust its authority with
+--roots FILE and net.extra_roots = \"FILE\".";
+
+/// What `check --help` teaches.
+pub const CHECK: &str = "\
+Check settings, database and symbol map, and write nothing.
+
+Prints the settings in force and where they come from, the shape of the tables, the symbol map with every pair whose
+price is shifted by a power of ten and every pair that gets no price, the memory plan, what would be updated, and what
+to ALTER for speed. Exit code 0 if `prices` would work, 1 or 78 if not.";

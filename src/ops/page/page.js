@@ -1,0 +1,75 @@
+"use strict";
+// Polls once a second; everything is put in as text, so no symbol or message can become markup.
+const at = (id) => document.getElementById(id);
+const put = (id, text) => { at(id).textContent = text; };
+const ms = (us) => us >= 1e6 ? (us / 1e6).toFixed(2) + " s" : (us / 1e3).toFixed(1) + " ms";
+const count = (n) => Math.round(n).toLocaleString("en");
+const words = (state) => state.replaceAll("_", " ");
+const counts = (table) =>
+  Object.entries(table).filter(([, n]) => n > 0).map(([kind, n]) => `${words(kind)} ${count(n)}`).join(", ") || "none";
+
+function rows(id, lines) {
+  at(id).replaceChildren(...lines.map((cells) => {
+    const line = document.createElement("tr");
+    line.append(...cells.map((text) => {
+      const cell = document.createElement("td");
+      cell.textContent = text;
+      return cell;
+    }));
+    return line;
+  }));
+}
+
+function health(good, text) {
+  put("health", text);
+  at("health").className = good ? "good" : "bad";
+}
+
+function show(status) {
+  const { stream, writer } = status;
+  const good = stream.state === "live" && writer.state === "writing" && status.alarms.length === 0;
+  health(good, good ? "healthy" : "needs a look");
+  put("who", `${status.version} · ${status.role} · pid ${status.pid} · since ${status.started_at}`);
+  put("ticks", count(stream.prices_per_s));
+  put("rows", count(writer.rows_per_s));
+  for (const name of ["p50", "p99", "max"]) {
+    put(name, writer.tick_to_commit_us ? ms(writer.tick_to_commit_us[name]) : "–");
+  }
+  put("rss", (status.rss_bytes / 1e6).toFixed(1) + " MB");
+  at("alarms").replaceChildren(...status.alarms.map((text) => {
+    const line = document.createElement("li");
+    line.textContent = text;
+    return line;
+  }));
+  const fault = stream.last_fault;
+  rows("state", [
+    ["stream", `${words(stream.state)}, ${stream.host}, attempt ${stream.attempt}`],
+    ["connected since", stream.connected_since || "–"],
+    ["newest price", stream.last_data_at || "–"],
+    ["last fault", fault ? `${fault.layer}: ${fault.text} (${fault.at})` : "none"],
+    ["faults", counts(status.faults)],
+    ["frames", `${count(stream.frames)}, ${(stream.bytes / 1e6).toFixed(1)} MB`],
+    ["entries", counts(stream.entries)],
+    ["writer", words(writer.state) + (writer.last_error ? `; last error: ${writer.last_error}` : "")],
+    ["written", `${count(writer.rows_written)} rows in ${count(writer.commits)} commits`],
+    ["symbol map", counts(writer.map)],
+    ["unseen for 60 s", writer.unseen.join(", ") || "none"],
+    ["quarantined", writer.quarantined.join(", ") || "none"],
+  ]);
+}
+
+async function poll() {
+  try {
+    const [status, prices] = await Promise.all(["status.json", "prices.json?limit=50"].map(async (path) => {
+      const answer = await fetch(path, { signal: AbortSignal.timeout(5000) });
+      if (!answer.ok) throw new Error(answer.status);
+      return answer.json();
+    }));
+    show(status);
+    rows("prices", prices.map((row) => [row.symbol, row.price, row.at]));
+  } catch {
+    health(false, "no answer: the process has ended or is busy");
+  }
+  setTimeout(poll, 1000);
+}
+poll();

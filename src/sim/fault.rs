@@ -1,0 +1,317 @@
+//! What can go wrong on demand, and scripts that spread it over a run.
+//!
+//! A fault goes to all live price connections at once. It waits, in order, until there is one, each has already had a whole
+//! frame, and a tick has passed since the fault before: so a script exercises each of them however slowly the client
+//! reconnects. Those that wait at the door need no live connection.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::domain::Random;
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// TCP ends at once: no close frame, no close_notify, unsent bytes lost.
+    Cut,
+    /// A close frame 1001, then the ordinary end.
+    Close,
+    /// The socket stays open and pings are answered, but no data flows, for this long or until the client reconnects.
+    Stall {
+        /// [`Duration::MAX`] = until the client reconnects.
+        lasts: Duration,
+    },
+    /// Random bytes inside TLS where a frame should start (reserved bits set), then nothing more.
+    Garbage,
+    /// Random bytes where a TLS record should start, then nothing more.
+    TlsGarbage,
+    /// A whole text frame whose JSON stops in the middle. Its entries do not count.
+    Unbalanced,
+    /// One entry of each [`BadEntry`](super::poison::BadEntry) kind, twice, among the good ones of the next frame.
+    BadPrices,
+    /// A text frame that announces more than 4 MiB and streams it.
+    Oversize,
+    /// 200 pings in one write.
+    PingFlood,
+    /// The connection is cut; the next upgrade's 101 carries the first data frame in the same write.
+    GluedFrames,
+    /// The next message in several fragments, with pings between them.
+    Fragmented,
+    /// The connection is cut; the next upgrade is answered with this status.
+    RefuseUpgrade {
+        /// HTTP status: 451 and 403 are geo-blocks, 503 is the venue itself.
+        status: u16,
+    },
+    /// The connection is cut, and for this long nobody listens on the port.
+    RefuseConnect {
+        /// How long.
+        lasts: Duration,
+    },
+    /// The connection is cut; the next one is accepted, but TLS is answered this much later.
+    SlowHandshake {
+        /// How much later.
+        delay: Duration,
+    },
+    /// Half of a data frame, then the end of TCP.
+    HalfFrame,
+    /// An empty array before the next frame.
+    EmptyArray,
+    /// The next frame twice.
+    DuplicateFrame,
+    /// A third of the symbols are absent from the next frame.
+    MissingSymbols,
+    /// After the next frame, the frame of the tick before it once more: old `E`, old prices.
+    OldFrame,
+}
+
+impl FaultKind {
+    /// Every kind, with ordinary parameters.
+    pub const ALL: [FaultKind; 19] = [
+        FaultKind::Cut,
+        FaultKind::Close,
+        FaultKind::Stall { lasts: Duration::MAX },
+        FaultKind::Garbage,
+        FaultKind::TlsGarbage,
+        FaultKind::Unbalanced,
+        FaultKind::BadPrices,
+        FaultKind::Oversize,
+        FaultKind::PingFlood,
+        FaultKind::GluedFrames,
+        FaultKind::Fragmented,
+        FaultKind::RefuseUpgrade { status: 503 },
+        FaultKind::RefuseConnect { lasts: Duration::from_millis(1_500) },
+        FaultKind::SlowHandshake { delay: Duration::from_millis(1_500) },
+        FaultKind::HalfFrame,
+        FaultKind::EmptyArray,
+        FaultKind::DuplicateFrame,
+        FaultKind::MissingSymbols,
+        FaultKind::OldFrame,
+    ];
+
+    /// The word used in ledgers, logs and scripts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FaultKind::Cut => "cut",
+            FaultKind::Close => "close",
+            FaultKind::Stall { .. } => "stall",
+            FaultKind::Garbage => "garbage",
+            FaultKind::TlsGarbage => "tls_garbage",
+            FaultKind::Unbalanced => "unbalanced",
+            FaultKind::BadPrices => "bad_prices",
+            FaultKind::Oversize => "oversize",
+            FaultKind::PingFlood => "ping_flood",
+            FaultKind::GluedFrames => "glued_frames",
+            FaultKind::Fragmented => "fragmented",
+            FaultKind::RefuseUpgrade { .. } => "refuse_upgrade",
+            FaultKind::RefuseConnect { .. } => "refuse_connect",
+            FaultKind::SlowHandshake { .. } => "slow_handshake",
+            FaultKind::HalfFrame => "half_frame",
+            FaultKind::EmptyArray => "empty_array",
+            FaultKind::DuplicateFrame => "duplicate_frame",
+            FaultKind::MissingSymbols => "missing_symbols",
+            FaultKind::OldFrame => "old_frame",
+        }
+    }
+
+    /// Whether a client has to open a new connection because of it.
+    #[must_use]
+    pub const fn ends_connection(self) -> bool {
+        match self {
+            FaultKind::Cut
+            | FaultKind::Close
+            | FaultKind::Garbage
+            | FaultKind::TlsGarbage
+            | FaultKind::Oversize
+            | FaultKind::GluedFrames
+            | FaultKind::RefuseUpgrade { .. }
+            | FaultKind::RefuseConnect { .. }
+            | FaultKind::SlowHandshake { .. }
+            | FaultKind::HalfFrame => true,
+            FaultKind::Stall { lasts } => lasts.as_secs() == Duration::MAX.as_secs(),
+            FaultKind::Unbalanced
+            | FaultKind::BadPrices
+            | FaultKind::PingFlood
+            | FaultKind::Fragmented
+            | FaultKind::EmptyArray
+            | FaultKind::DuplicateFrame
+            | FaultKind::MissingSymbols
+            | FaultKind::OldFrame => false,
+        }
+    }
+
+    /// Whether it changes the next tick's frames, rather than something at once.
+    #[must_use]
+    pub const fn waits_for_tick(self) -> bool {
+        matches!(
+            self,
+            FaultKind::Unbalanced
+                | FaultKind::BadPrices
+                | FaultKind::Fragmented
+                | FaultKind::HalfFrame
+                | FaultKind::EmptyArray
+                | FaultKind::DuplicateFrame
+                | FaultKind::MissingSymbols
+                | FaultKind::OldFrame
+        )
+    }
+
+    /// What a demo should leave for it: the fault, a backoff after a first failure, a handshake and a tick.
+    const fn demo_cost(self) -> Duration {
+        match self {
+            FaultKind::Stall { .. } => Duration::from_millis(4_500),
+            FaultKind::RefuseConnect { .. } | FaultKind::RefuseUpgrade { .. } | FaultKind::SlowHandshake { .. } => {
+                Duration::from_millis(4_000)
+            }
+            _ if self.ends_connection() => Duration::from_millis(2_000),
+            _ => Duration::from_millis(1_000),
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FaultKind {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        FaultKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| UnknownFault(text.to_owned()))
+    }
+}
+
+/// A word that names no fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFault(pub String);
+
+impl fmt::Display for UnknownFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown fault {:?}: expected one of", self.0)?;
+        FaultKind::ALL.iter().try_for_each(|kind| write!(f, " {kind}"))
+    }
+}
+
+impl std::error::Error for UnknownFault {}
+
+/// Faults at times, counted from when the script is handed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    steps: VecDeque<(Duration, FaultKind)>,
+}
+
+impl Script {
+    /// These faults at these times; sorted here.
+    #[must_use]
+    pub fn new(mut steps: Vec<(Duration, FaultKind)>) -> Self {
+        steps.sort_by_key(|(at, _)| *at);
+        Script { steps: steps.into() }
+    }
+
+    /// For a demo of `seconds`: bad prices, cut, stall, garbage and oversize always, in seeded order; then, while there is
+    /// room, the others. The first second and the last quarter (three seconds at least) stay clean.
+    #[must_use]
+    pub fn demo(seconds: u64, seed: u64) -> Self {
+        let total = Duration::from_secs(seconds);
+        let start = Duration::from_secs(1);
+        let room = total.saturating_sub((total / 4).max(Duration::from_secs(3))).saturating_sub(start);
+        let mut random = Random::from_seed(seed ^ 0x5c91_2b7d);
+        let mut core = [
+            FaultKind::BadPrices,
+            FaultKind::Cut,
+            FaultKind::Stall { lasts: Duration::MAX },
+            FaultKind::Garbage,
+            FaultKind::Oversize,
+        ];
+        shuffle(&mut core, &mut random);
+        let mut more = [
+            FaultKind::Fragmented,
+            FaultKind::DuplicateFrame,
+            FaultKind::Unbalanced,
+            FaultKind::MissingSymbols,
+            FaultKind::PingFlood,
+            FaultKind::RefuseUpgrade { status: 503 },
+            FaultKind::OldFrame,
+            FaultKind::GluedFrames,
+            FaultKind::Close,
+            FaultKind::EmptyArray,
+            FaultKind::HalfFrame,
+            FaultKind::TlsGarbage,
+            FaultKind::RefuseConnect { lasts: Duration::from_millis(1_500) },
+        ];
+        shuffle(&mut more, &mut random);
+        let mut chosen = core.to_vec();
+        let mut cost: Duration = core.iter().map(|kind| kind.demo_cost()).sum();
+        for kind in more {
+            if cost + kind.demo_cost() <= room {
+                cost += kind.demo_cost();
+                chosen.push(kind);
+            }
+        }
+        shuffle(&mut chosen[..], &mut random);
+        let mut before = Duration::ZERO;
+        let steps = chosen.into_iter().map(|kind| {
+            // In a run too short for all of it the times are squeezed; the faults still come one after the other.
+            let at = if cost > room { before.mul_f64(room.as_secs_f64() / cost.as_secs_f64()) } else { before };
+            before += kind.demo_cost();
+            (start + at, kind)
+        });
+        Script { steps: steps.collect() }
+    }
+
+    /// What is left, in order.
+    pub fn steps(&self) -> impl Iterator<Item = (Duration, FaultKind)> {
+        self.steps.iter().copied()
+    }
+
+    /// The next fault whose time has come, `elapsed` after the script began.
+    pub(super) fn poll_due(&mut self, elapsed: Duration) -> Option<FaultKind> {
+        let &(at, kind) = self.steps.front()?;
+        (at <= elapsed).then(|| {
+            self.steps.pop_front();
+            kind
+        })
+    }
+}
+
+fn shuffle(kinds: &mut [FaultKind], random: &mut Random) {
+    for last in (1..kinds.len()).rev() {
+        kinds.swap(last, random.below(last as u64 + 1) as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        for kind in FaultKind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+        }
+        assert!("nothing".parse::<FaultKind>().unwrap_err().to_string().contains("half_frame"));
+    }
+
+    #[test]
+    fn a_demo_of_twenty_seconds_exercises_the_five_and_leaves_the_end_clean() {
+        for seed in 0..200 {
+            let script = Script::demo(20, seed);
+            assert_eq!(script, Script::demo(20, seed));
+            let steps: Vec<_> = script.steps().collect();
+            for must in ["bad_prices", "cut", "stall", "garbage", "oversize"] {
+                assert!(steps.iter().any(|(_, kind)| kind.as_str() == must), "{must}, seed {seed}");
+            }
+            assert!(steps.is_sorted_by_key(|(at, _)| *at));
+            let (last, kind) = steps[steps.len() - 1];
+            assert!(last + kind.demo_cost() <= Duration::from_secs(15), "{steps:?}");
+        }
+        let names = |seed| Script::demo(20, seed).steps().map(|(_, kind)| kind.as_str()).collect::<Vec<_>>();
+        assert_ne!(names(1), names(2));
+        assert!(Script::demo(60, 1).steps().count() > Script::demo(20, 1).steps().count());
+        assert_eq!(Script::demo(3, 1).steps().count(), 5);
+    }
+}

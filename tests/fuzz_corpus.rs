@@ -1,0 +1,35 @@
+//! The bodies of the fuzz targets, on stable, over every file of the committed corpus.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../fuzz/bodies/frame_reader.rs"]
+#[allow(dead_code, reason = "tests/wire_twin.rs uses the rest")]
+mod frame_reader;
+
+#[path = "../fuzz/bodies/mark_price.rs"]
+#[allow(dead_code, reason = "tests/mark_price_twin.rs uses the rest")]
+mod mark_price;
+
+#[test]
+fn mark_price_agrees_with_its_twin_on_the_corpus() {
+    check("mark_price", 40, mark_price::mark_price);
+}
+
+#[test]
+fn frame_reader_agrees_with_its_twin_on_the_corpus() {
+    check("frame_reader", 20, frame_reader::frame_reader);
+}
+
+/// Runs `body` over the corpus of `target`, which holds at least `at_least` files.
+fn check(target: &str, at_least: usize, body: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= at_least, "{} has {} files", folder.display(), files.len());
+    for file in files {
+        let input = fs::read(&file).unwrap();
+        eprintln!("{}", file.display());
+        body(&input);
+    }
+}
