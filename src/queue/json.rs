@@ -2,13 +2,17 @@
 //!
 //! simd-json and serde_json differ from PHP where it matters here: an integer beyond 64 bits becomes a double, `-0` is the
 //! integer 0, `1e999` is infinity, a repeated key keeps its first place and its last value. The tree lives in two vectors
-//! that are kept between documents, so reading allocates nothing in steady state.
+//! that are kept between documents, so reading allocates nothing in steady state; what a rare huge document made them grow
+//! by is given back at the next read.
 
 use std::fmt;
 use std::ops::Range;
 
-/// PHP's default nesting limit.
-pub const DEPTH_MAX: usize = 512;
+use crate::domain::limits::{JSON_NODES_KEPT_MAX, JSON_TEXT_KEPT_MAX, JSON_TEXT_MAX};
+
+/// Lists and objects inside each other: PHP's default depth of 512 counts the value inside the innermost one too, so it
+/// refuses the 512th (8.2, run).
+pub const DEPTH_MAX: usize = 511;
 
 /// Why a text is not a document. Small and `Copy`; `at` is the byte offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub enum JsonErrorKind {
     TooDeep,
     /// Not UTF-8, or a lone surrogate: PHP refuses both.
     BadText,
+    /// Longer than [`JSON_TEXT_MAX`]: ours alone refuses it.
+    TooLong,
 }
 
 impl fmt::Display for JsonError {
@@ -42,6 +48,7 @@ impl fmt::Display for JsonError {
             JsonErrorKind::Trailing => "bytes behind the document",
             JsonErrorKind::TooDeep => "nested too deep",
             JsonErrorKind::BadText => "text that is not Unicode",
+            JsonErrorKind::TooLong => "a document beyond the bound",
         };
         write!(f, "{what} at byte {}", self.at)
     }
@@ -109,8 +116,10 @@ impl Document {
     /// # Errors
     /// [`JsonError`] where PHP's decoder refuses the text.
     pub fn read(&mut self, json: &[u8]) -> Result<At, JsonError> {
-        self.nodes.clear();
-        self.text.clear();
+        self.forget();
+        if json.len() > JSON_TEXT_MAX {
+            return Err(JsonError { kind: JsonErrorKind::TooLong, at: JSON_TEXT_MAX });
+        }
         let json = match std::str::from_utf8(json) {
             Ok(text) => text.as_bytes(),
             Err(error) => return Err(JsonError { kind: JsonErrorKind::BadText, at: error.valid_up_to() }),
@@ -157,6 +166,15 @@ impl Document {
     #[must_use]
     pub fn member(&self, object: At, key: &[u8]) -> Option<At> {
         self.children(object).find(|&child| self.key(child) == key)
+    }
+
+    fn forget(&mut self) {
+        self.nodes.clear();
+        self.text.clear();
+        self.by_key.clear();
+        self.nodes.shrink_to(JSON_NODES_KEPT_MAX);
+        self.by_key.shrink_to(JSON_NODES_KEPT_MAX);
+        self.text.shrink_to(JSON_TEXT_KEPT_MAX);
     }
 
     fn push(&mut self, key: Span, value: Value) -> u32 {
@@ -477,10 +495,22 @@ mod tests {
             assert_eq!(document.read(json.as_bytes()).unwrap_err().kind, kind, "{json}");
         }
         assert_eq!(document.read(b"\"\xff\"").unwrap_err(), JsonError { kind: BadText, at: 1 });
-        let deep = "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX);
-        assert!(document.read(deep.as_bytes()).is_ok());
-        let deeper = "[".repeat(1 << 20);
-        assert_eq!(document.read(deeper.as_bytes()).unwrap_err().kind, TooDeep);
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(document.read(deep(511).as_bytes()).is_ok());
+        assert_eq!(document.read(deep(512).as_bytes()).unwrap_err(), JsonError { kind: TooDeep, at: 511 });
+        assert_eq!(document.read(deep(1 << 20).as_bytes()).unwrap_err().kind, TooDeep);
+        let long = vec![b' '; JSON_TEXT_MAX + 1];
+        assert_eq!(document.read(&long).unwrap_err(), JsonError { kind: TooLong, at: JSON_TEXT_MAX });
+    }
+
+    #[test]
+    fn what_a_huge_document_took_is_given_back() {
+        let mut document = Document::new();
+        let huge = format!("[{}\"{}\"]", "0,".repeat(JSON_NODES_KEPT_MAX), "x".repeat(2 * JSON_TEXT_KEPT_MAX));
+        document.read(huge.as_bytes()).unwrap();
+        assert!(document.nodes.capacity() > JSON_NODES_KEPT_MAX && document.text.capacity() > JSON_TEXT_KEPT_MAX);
+        document.read(b"[]").unwrap();
+        assert!(document.nodes.capacity() <= JSON_NODES_KEPT_MAX && document.text.capacity() <= JSON_TEXT_KEPT_MAX);
     }
 
     #[test]

@@ -5,12 +5,13 @@
 
 use std::io::Write as _;
 
+use super::digits;
 use super::json::{At, Document, Value};
 
 /// `s:<bytes>:"<text>";`
 pub fn write_text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"s:");
-    write_int_digits(text.len() as i64, out);
+    digits::write_uint(text.len() as u64, out);
     out.extend_from_slice(b":\"");
     out.extend_from_slice(text);
     out.extend_from_slice(b"\";");
@@ -19,22 +20,22 @@ pub fn write_text(text: &[u8], out: &mut Vec<u8>) {
 /// `i:<value>;`
 pub fn write_int(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"i:");
-    write_int_digits(value, out);
+    digits::write_int(value, out);
     out.push(b';');
 }
 
 /// `O:<bytes>:"<class>":<properties>:{` — the caller writes the properties and closes with [`close`].
 pub fn open_object(class: &str, properties: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"O:");
-    write_int_digits(class.len() as i64, out);
+    digits::write_uint(class.len() as u64, out);
     out.extend_from_slice(b":\"");
     out.extend_from_slice(class.as_bytes());
     out.extend_from_slice(b"\":");
-    write_int_digits(properties as i64, out);
+    digits::write_uint(properties as u64, out);
     out.extend_from_slice(b":{");
 }
 
-/// The end of what [`open_object`] began.
+/// The end of what [`open_object`] or [`open_array`] began.
 pub fn close(out: &mut Vec<u8>) {
     out.push(b'}');
 }
@@ -70,9 +71,10 @@ pub fn write_document(document: &Document, at: At, out: &mut Vec<u8>) {
     }
 }
 
-fn open_array(count: u32, out: &mut Vec<u8>) {
+/// `a:<count>:{` — the caller writes key and value in turn and closes with [`close`].
+pub fn open_array(count: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(b"a:");
-    write_int_digits(i64::from(count), out);
+    digits::write_uint(u64::from(count), out);
     out.extend_from_slice(b":{");
 }
 
@@ -133,28 +135,10 @@ fn write_double(value: f64, out: &mut Vec<u8>) {
             out.extend_from_slice(if rest.is_empty() { b"0" } else { rest });
             out.push(b'E');
             out.push(if exponent < 0 { b'-' } else { b'+' });
-            write_int_digits(i64::from(exponent.unsigned_abs()), out);
+            digits::write_uint(u64::from(exponent.unsigned_abs()), out);
         }
     }
     out.push(b';');
-}
-
-fn write_int_digits(value: i64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = value.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
