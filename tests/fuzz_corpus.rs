@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/bodies/envelope.rs"]
+mod envelope;
+
 #[path = "../fuzz/bodies/frame_reader.rs"]
 #[allow(dead_code, reason = "tests/wire_twin.rs uses the rest")]
 mod frame_reader;
@@ -10,6 +13,20 @@ mod frame_reader;
 #[path = "../fuzz/bodies/mark_price.rs"]
 #[allow(dead_code, reason = "tests/mark_price_twin.rs uses the rest")]
 mod mark_price;
+
+#[path = "../fuzz/bodies/php_serializer.rs"]
+#[allow(dead_code, reason = "the envelope's body uses the rest")]
+mod php_serializer;
+
+#[test]
+fn envelope_holds_its_promises_on_the_corpus() {
+    check("envelope", 20, envelope::envelope);
+}
+
+#[test]
+fn php_serializer_agrees_with_its_twin_on_the_corpus() {
+    check("php_serializer", 30, php_serializer::php_serializer);
+}
 
 #[test]
 fn mark_price_agrees_with_its_twin_on_the_corpus() {

@@ -83,7 +83,11 @@ pub fn check(shape: &JobShape, record: &JobRecord<'_>) {
     let replay: Value = serde_json::from_slice(&replayed).unwrap();
     let new = replay["uuid"].as_str().unwrap();
     assert_ne!(new, uuid);
-    assert_eq!(String::from_utf8(replayed.clone()).unwrap().replace(new, uuid), text, "a replay differs in its names only");
+    assert_eq!(
+        String::from_utf8(replayed.clone()).unwrap().replace(new, uuid),
+        text,
+        "a replay differs in its names only"
+    );
 }
 
 fn check_command(shape: &JobShape, record: &JobRecord<'_>, command: &str) {

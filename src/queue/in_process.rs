@@ -237,3 +237,160 @@ impl JobSink for InProcessSink {
         Ok(SinkHealth { depth: self.shared.state.lock().jobs as u64, ..SinkHealth::default() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::limits::JOB_RAW_MAX;
+    use crate::domain::{Mono, Random, Wall};
+    use crate::queue::job::{JobRecord, JobShape, JobWriter, Laravel};
+    use crate::queue::{JobClass, JobReader};
+
+    struct Rig {
+        sink: InProcessSink,
+        queue: InProcessQueue,
+        writer: JobWriter,
+        next: u64,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (sink, queue) = in_process_queue();
+            let job_class = JobClass::parse("Job").unwrap();
+            let writer = JobWriter::new(JobShape { job_class, laravel: Laravel::V12, horizon: false });
+            Rig { sink, queue, writer, next: 1 }
+        }
+
+        fn batch(&mut self, jobs: usize, raw: &[u8]) -> JobBatch {
+            let mut batch = JobBatch::new();
+            for _ in 0..jobs {
+                let record = JobRecord {
+                    account: 1,
+                    api_system: 1,
+                    canonical: "binance",
+                    epoch: [0; 16],
+                    position: self.next,
+                    previous: None,
+                    received_at: Wall::default(),
+                    kind: "frame",
+                    raw,
+                };
+                batch.add(&mut self.writer, &record, None, Mono::ZERO).unwrap();
+                self.next += 1;
+            }
+            batch
+        }
+
+        fn push(&mut self, jobs: usize) {
+            let batch = self.batch(jobs, b"{}");
+            self.sink.push(&batch).unwrap();
+        }
+
+        fn take(&self) -> Option<(u64, Reserved)> {
+            let reserved = self.queue.reserve(Duration::ZERO)?;
+            let position = JobReader::new().read(reserved.body()).unwrap().position;
+            Some((position, reserved))
+        }
+    }
+
+    #[test]
+    fn acknowledged_is_the_longest_committed_prefix() {
+        let mut rig = Rig::new();
+        assert!(rig.take().is_none());
+        rig.push(3);
+        let [a, b, c] = [(); 3].map(|()| rig.take().unwrap());
+        assert_eq!([a.0, b.0, c.0], [1, 2, 3]);
+        assert_eq!(rig.sink.acked(), None);
+        b.1.ack();
+        assert_eq!(rig.sink.acked(), None);
+        a.1.ack();
+        assert_eq!(rig.sink.acked(), Some(2));
+        assert_eq!(rig.sink.health().unwrap().depth, 1);
+        c.1.ack();
+        assert_eq!(rig.sink.acked(), Some(3));
+        assert_eq!(rig.queue.depth(), 0);
+    }
+
+    #[test]
+    fn a_dropped_job_comes_again_in_its_place() {
+        let mut rig = Rig::new();
+        rig.push(3);
+        let (first, reserved) = rig.take().unwrap();
+        assert_eq!((first, reserved.attempt()), (1, 1));
+        let (second, _kept) = rig.take().unwrap();
+        drop(reserved);
+        let (again, reserved) = rig.take().unwrap();
+        assert_eq!((second, again, reserved.attempt()), (2, 1, 2));
+        assert_eq!(rig.take().unwrap().0, 3);
+    }
+
+    #[test]
+    fn a_full_queue_takes_nothing_of_a_batch() {
+        let mut rig = Rig::new();
+        for _ in 0..IN_PROCESS_JOBS_MAX / PUSH_JOBS_MAX {
+            rig.push(PUSH_JOBS_MAX);
+        }
+        let batch = rig.batch(1, b"{}");
+        assert_eq!(rig.sink.push(&batch).unwrap_err().class, PushErrorClass::Full);
+        // The second of two in hand is committed: its place is free only when the first one is.
+        let (first, second) = (rig.take().unwrap().1, rig.take().unwrap().1);
+        second.ack();
+        assert_eq!(rig.sink.push(&batch).unwrap_err().class, PushErrorClass::Full);
+        first.ack();
+        assert_eq!(rig.sink.push(&batch).unwrap().depth, IN_PROCESS_JOBS_MAX as u64 - 1);
+
+        let mut rig = Rig::new();
+        let large = rig.batch(1, &vec![b' '; JOB_RAW_MAX]);
+        let fit = IN_PROCESS_BYTES_MAX / large.byte_len();
+        for _ in 0..fit {
+            rig.sink.push(&large).unwrap();
+        }
+        assert_eq!(rig.sink.push(&large).unwrap_err().class, PushErrorClass::Full);
+    }
+
+    #[test]
+    fn consumers_wait_and_a_closed_queue_lets_them_go() {
+        let mut rig = Rig::new();
+        let waiting = |queue: InProcessQueue| {
+            std::thread::spawn(move || queue.reserve(Duration::from_secs(60)).map(Reserved::ack).is_some())
+        };
+        let consumer = waiting(rig.queue.clone());
+        rig.push(1);
+        assert!(consumer.join().unwrap());
+        let consumers = [(); 3].map(|()| waiting(rig.queue.clone()));
+        rig.queue.close();
+        for consumer in consumers {
+            assert!(!consumer.join().unwrap());
+        }
+        rig.push(1);
+        assert!(rig.take().is_none());
+    }
+
+    #[test]
+    fn any_order_of_commits_and_failures_loses_nothing() {
+        for seed in 0..50 {
+            let mut random = Random::from_seed(seed);
+            let mut rig = Rig::new();
+            let (mut hands, mut committed) = (Vec::new(), std::collections::BTreeSet::new());
+            while committed.len() < 400 {
+                if rig.next <= 400 && random.below(4) == 0 {
+                    let jobs = (1 + random.below(9)).min(401 - rig.next) as usize;
+                    rig.push(jobs);
+                }
+                match random.below(3) {
+                    0 if !hands.is_empty() => {
+                        let (position, reserved): (u64, Reserved) =
+                            hands.swap_remove(random.below(hands.len() as u64) as usize);
+                        reserved.ack();
+                        assert!(committed.insert(position), "{position} was handed out after its commit");
+                    }
+                    1 if random.below(3) == 0 => drop(hands.pop()),
+                    _ => hands.extend(rig.take()),
+                }
+                let prefix = (1..).take_while(|position| committed.contains(position)).last();
+                assert_eq!(rig.sink.acked(), prefix, "seed {seed}");
+            }
+            assert_eq!((rig.queue.depth(), rig.sink.acked()), (0, Some(400)));
+        }
+    }
+}

@@ -100,12 +100,8 @@ fn write_double(value: f64, out: &mut Vec<u8>) {
     } else if value == 0.0 {
         out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
     } else {
-        // Rust's `{:e}` has the shortest digits: `-1.2345e-7`.
-        let mut scratch = [0u8; 40];
-        let mut cursor = &mut scratch[..];
-        write!(cursor, "{value:e}").expect("a double in exponent form is below 40 bytes");
-        let left = cursor.len();
-        let text = &scratch[..40 - left];
+        let mut scratch = [0u8; SHORTEST_LEN_MAX];
+        let text = shortest(value, &mut scratch);
         let (sign, text) = text.strip_prefix(b"-").map_or((&b""[..], text), |rest| (&b"-"[..], rest));
         let split = text.iter().position(|&b| b == b'e').expect("exponent form has an e");
         let exponent: i32 =
@@ -141,6 +137,45 @@ fn write_double(value: f64, out: &mut Vec<u8>) {
     out.push(b';');
 }
 
+/// `-1.7976931348623157e308` and its kin.
+const SHORTEST_LEN_MAX: usize = 40;
+/// Digits from which on a double may lie exactly between two shortest texts.
+const TIE_DIGITS_MIN: usize = 15;
+/// Digits of the exact value that tell a tie.
+const EXACT_DIGITS: usize = 41;
+
+/// The shortest digits that read back equal, in exponent form: `-1.2345e-7`. Where the value lies exactly between two such
+/// texts Rust takes the upper one, PHP the even one.
+fn shortest(value: f64, scratch: &mut [u8; SHORTEST_LEN_MAX]) -> &[u8] {
+    let len = format_into(scratch, format_args!("{value:e}"));
+    let sign = usize::from(scratch[0] == b'-');
+    let split = scratch[..len].iter().position(|&b| b == b'e').expect("exponent form has an e");
+    let digits = split - sign - 1;
+    if digits >= TIE_DIGITS_MIN {
+        // First digit, point, the others: as in the short text.
+        let mut exact = [0u8; EXACT_DIGITS + 20];
+        let exact_len = format_into(&mut exact, format_args!("{value:.0$e}", EXACT_DIGITS - 1));
+        let exact_split = exact[..exact_len].iter().position(|&b| b == b'e').expect("exponent form has an e");
+        let is_tie = exact[split] == b'5' && exact[split + 1..exact_split].iter().all(|&b| b == b'0');
+        if is_tie && matches!(exact[split - 1], b'0' | b'2' | b'4' | b'6' | b'8') {
+            let mut even = *scratch;
+            even[..split].copy_from_slice(&exact[..split]);
+            let read = std::str::from_utf8(&even[..len]).expect("ASCII").parse::<f64>();
+            if read == Ok(value) {
+                *scratch = even;
+            }
+        }
+    }
+    &scratch[..len]
+}
+
+fn format_into(buffer: &mut [u8], text: std::fmt::Arguments<'_>) -> usize {
+    let room = buffer.len();
+    let mut cursor = buffer;
+    cursor.write_fmt(text).expect("the buffer holds the longest double");
+    room - cursor.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +206,13 @@ mod tests {
         ("9223372036854775807", "i:9223372036854775807;"),
         ("9223372036854775808", "d:9.223372036854776E+18;"),
         ("1e999", "d:INF;"),
+        ("-1e999", "d:-INF;"),
+        ("5e-324", "d:5.0E-324;"),
+        ("828937186532964.25", "d:828937186532964.2;"),
+        ("-756196519071406.25", "d:-756196519071406.2;"),
+        ("126402816366546.625", "d:126402816366546.62;"),
+        ("126402816366546.375", "d:126402816366546.38;"),
+        ("23662362030192564.0", "d:23662362030192564;"),
         ("[1,\"2\",[3]]", "a:3:{i:0;i:1;i:1;s:1:\"2\";i:2;a:1:{i:0;i:3;}}"),
         (
             r#"{"0":1,"-5":2,"00":3,"-0":4,"+1":5,"":6,"9223372036854775807":7,"9223372036854775808":8,"1.5":9," 1":10}"#,
