@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/bodies/envelope.rs"]
+mod envelope;
+
 #[path = "../fuzz/bodies/frame_reader.rs"]
 #[allow(dead_code, reason = "tests/wire_twin.rs uses the rest")]
 mod frame_reader;
@@ -19,6 +22,20 @@ mod spool_open;
 #[test]
 fn a_damaged_spool_opens_or_says_why_on_the_corpus() {
     check("spool_open", 40, spool_open::spool_open);
+}
+
+#[path = "../fuzz/bodies/php_serializer.rs"]
+#[allow(dead_code, reason = "the envelope's body uses the rest")]
+mod php_serializer;
+
+#[test]
+fn envelope_holds_its_promises_on_the_corpus() {
+    check("envelope", 20, envelope::envelope);
+}
+
+#[test]
+fn php_serializer_agrees_with_its_twin_on_the_corpus() {
+    check("php_serializer", 30, php_serializer::php_serializer);
 }
 
 #[test]
