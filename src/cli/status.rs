@@ -107,7 +107,12 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
         ("of these".to_owned(), counts(&status.fault_kinds)),
         (
             "received".to_owned(),
-            format!("{} frames, {:.1} MB, {:.0} prices/s", stream.frames, stream.bytes as f64 / 1e6, stream.prices_per_s),
+            format!(
+                "{} frames, {:.1} MB, {:.0} prices/s",
+                stream.frames,
+                stream.bytes as f64 / 1e6,
+                stream.prices_per_s
+            ),
         ),
         ("entries".to_owned(), counts(&stream.entries)),
         ("writer".to_owned(), writer.state.in_words().to_owned()),
