@@ -114,7 +114,8 @@ mod tests {
         let mut frame = br#"[{"E":1000000000000,"s":"A","p":"1.0","st":2},{"E":1000003600000,"s":"B","p":"27182.81828459","st":1}]"#.to_vec();
         hide_false_event_time(&mut frame);
         relabel_coin_m(&mut frame);
-        let changed = r#"[{"E":1000000000000,"s":"A","p":"1.0","st":1},{"E":1000000000000,"s":"B","p":"27182.81828459","st":1}]"#;
+        let changed =
+            r#"[{"E":1000000000000,"s":"A","p":"1.0","st":1},{"E":1000000000000,"s":"B","p":"27182.81828459","st":1}]"#;
         assert_eq!(String::from_utf8(frame).unwrap(), changed);
     }
 }
