@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "sim")]
-use super::demo::Check;
+use super::demo::check::Check;
 use super::exit::Exit;
 use crate::domain::Venue;
 

@@ -3,7 +3,7 @@
 //! The parts are the real ones: the role that `prices` runs, TLS and WebSocket on loopback, instruments over REST, SQLite in
 //! a temporary folder. Only the exchange is simulated, and it keeps the truth that the [`judge`] compares with.
 
-mod check;
+pub(crate) mod check;
 mod judge;
 mod report;
 mod saboteur;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use check::Check;
+use check::Check;
 
 use super::args::DemoArgs;
 use super::exit::{CommandError, Exit};
