@@ -11,7 +11,6 @@ use kraite_streams::sim::{SimConfig, SimHandle, Simulator};
 
 #[path = "support/daemon_process.rs"]
 mod daemon_process;
-#[allow(dead_code, reason = "the server serves several promises")]
 #[path = "support/postgres_server.rs"]
 mod postgres_server;
 
