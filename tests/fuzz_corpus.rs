@@ -36,6 +36,30 @@ fn envelope_holds_its_promises_on_the_corpus() {
 #[test]
 fn php_serializer_agrees_with_its_twin_on_the_corpus() {
     check("php_serializer", 30, php_serializer::php_serializer);
+#[path = "../fuzz/bodies/user_data_frame.rs"]
+#[allow(dead_code, reason = "tests/user_data_twin.rs uses the rest")]
+mod user_data_frame;
+
+#[path = "../fuzz/bodies/control_reply.rs"]
+#[allow(dead_code, reason = "tests/user_data_twin.rs uses the rest")]
+mod control_reply;
+
+#[path = "../fuzz/bodies/encrypter.rs"]
+mod encrypter;
+
+#[test]
+fn user_data_frame_agrees_with_its_twin_on_the_corpus() {
+    check("user_data_frame", 40, user_data_frame::user_data_frame);
+}
+
+#[test]
+fn control_reply_agrees_with_its_twin_on_the_corpus() {
+    check("control_reply", 20, control_reply::control_reply);
+}
+
+#[test]
+fn encrypter_holds_on_the_corpus() {
+    check("encrypter", 15, encrypter::encrypter);
 }
 
 #[test]

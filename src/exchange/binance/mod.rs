@@ -9,6 +9,7 @@ pub mod listen_key;
 pub mod mark_price;
 mod outline;
 pub mod private_url;
+mod refusal;
 mod stream_url;
 pub mod user_data;
 mod wrapper;
