@@ -36,6 +36,8 @@ fn envelope_holds_its_promises_on_the_corpus() {
 #[test]
 fn php_serializer_agrees_with_its_twin_on_the_corpus() {
     check("php_serializer", 30, php_serializer::php_serializer);
+}
+
 #[path = "../fuzz/bodies/user_data_frame.rs"]
 #[allow(dead_code, reason = "tests/user_data_twin.rs uses the rest")]
 mod user_data_frame;
