@@ -11,7 +11,6 @@ use kraite_streams::sim::{SimConfig, SimHandle, Simulator};
 
 #[path = "support/daemon_process.rs"]
 mod daemon_process;
-#[allow(dead_code, reason = "the server serves several promises")]
 #[path = "support/postgres_server.rs"]
 mod postgres_server;
 
@@ -38,8 +37,11 @@ fn prepare(folder: &Path, sim: &SimHandle, server: &PostgresServer, table: &str)
         let arguments = [&["--settings", SETTINGS], command].concat();
         let (code, out, err) = run(folder, &arguments);
         assert_eq!(code, 0, "{command:?}: {out}{err}");
-        assert!(!out.contains("p%40ss") && !err.contains("p%40ss"), "no password in what a command prints");
+        assert!(!out.contains("2525%40") && !err.contains("2525%40"), "no password in what a command prints");
     }
+    let (code, out, err) = run(folder, &["--settings", SETTINGS, "check"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("in one transaction") && out.contains("would be updated"), "{out}");
     settings
 }
 
