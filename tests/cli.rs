@@ -50,6 +50,8 @@ fn help_teaches_and_is_asked_for_on_stdout() {
     check(&run(here, &["symbols", "sync", "--help"]), 0, &["--exchange <VENUE>", "never deleted"], &[]);
     check(&run(here, &["status", "--help"]), 0, &["--json", "69: the file is stale"], &[]);
     check(&run(here, &["print", "--help"]), 0, &["settings", "supervisor"], &[]);
+    check(&run(here, &["accounts", "--help"]), 0, &["add", "list", "enable", "disable", "remove"], &[]);
+    check(&run(here, &["accounts", "add", "--help"]), 0, &["never taken from an\nargument", "APP_KEY"], &[]);
 }
 
 #[test]

@@ -3,17 +3,24 @@
 
 #![cfg(feature = "servers")]
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use kraite_streams::ops::app_key::AppKeys;
+use kraite_streams::ops::encrypter::{Cipher, Encrypter};
 use kraite_streams::store::postgres::{PostgresOptions, PostgresStore};
 use kraite_streams::store::user_data::UserDataOptions;
 use kraite_streams::store::{ErrorClass, StoreUrl, UserDataStore};
 
 #[path = "support/postgres_server.rs"]
 mod postgres_server;
+#[path = "support/secret_scan.rs"]
+mod secret_scan;
 #[path = "support/user_data_tables.rs"]
 mod user_data_tables;
 use postgres_server::PostgresServer;
+use secret_scan::SecretScan;
 use user_data_tables::{AT, add, eligible, hold, later, text};
 
 /// The incumbent's tables as a converter leaves them: booleans as small integers, stamps without a zone, no foreign keys,
@@ -104,4 +111,60 @@ fn the_promises_hold_on_tables_of_either_origin_and_across_a_kill() {
     assert!(started.elapsed() < Duration::from_secs(20) && own.is_open());
     transaction.rollback().unwrap();
     assert!(own.run(|tables| tables.keep_alive_succeeded(id, later(1), None)).unwrap());
+}
+
+#[test]
+fn the_command_line_manages_accounts_of_a_laravel_application() {
+    const KEY: &str = "PlantedApiKey0123456789";
+    const SECRET: &str = "PlantedSecret0123456789";
+    const APP_KEY: &str = "base64:a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+    let server = PostgresServer::start();
+    server.client("postgres").batch_execute("CREATE DATABASE laravel").unwrap();
+    server.client("laravel").batch_execute(FOREIGN).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let scan = SecretScan::new(&[("API key", KEY), ("API secret", SECRET), ("APP_KEY", APP_KEY)]);
+    let url = server.url_text("laravel");
+    let run = |arguments: &[&str], app_key: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kraite-streams"))
+            .current_dir(folder.path())
+            .env_clear()
+            .envs([("KRAITE_STORE_URL", url.as_str()), ("APP_KEY", app_key)])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that refuses before it reads closes the pipe.
+        let _ = child.stdin.take().unwrap().write_all(format!("{KEY}\n{SECRET}\n").as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        scan.check_bytes("the output", &text);
+        let text = String::from_utf8(text).unwrap();
+        assert!(!text.contains(postgres_server::PASSWORD_IN_URL), "{text}");
+        (output.status.code().unwrap(), text)
+    };
+    let add = ["accounts", "add", "--exchange", "binance", "--name", "main", "--user-id", "7"];
+    assert_eq!(run(&["migrate"], "").0, 0);
+    let (code, text) = run(&add, "");
+    assert!(code == 78 && text.contains("there is no APP_KEY"), "{code} {text}");
+    let (code, text) = run(&add, APP_KEY);
+    assert!(code == 0 && text.contains("account 1 (main, binance) was added"), "{code} {text}");
+    let (code, text) = run(&["accounts", "list"], APP_KEY);
+    assert!(code == 0 && text.contains("main") && text.contains("not streamed"), "{code} {text}");
+
+    // What a Laravel model reads: its own user, active, and two texts that its key opens.
+    let row = server
+        .client("laravel")
+        .query_one("SELECT user_id, is_active, binance_api_key, binance_api_secret, uuid FROM accounts", &[])
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i16>(1)), (7, 1));
+    let encrypter = Encrypter::new(AppKeys::parse(APP_KEY, "").unwrap(), Cipher::Aes256Cbc);
+    assert_eq!(encrypter.decrypt(row.get(2)).unwrap().expose(), KEY);
+    assert_eq!(encrypter.decrypt(row.get(3)).unwrap().expose(), SECRET);
+    assert_eq!(row.get::<_, String>(4).len(), 36);
+    assert_eq!(run(&["accounts", "disable", "main"], "").0, 0);
+    assert!(eligible(&mut store(&server, "laravel")).is_empty());
+    assert_eq!(run(&["accounts", "remove", "1"], "").0, 0);
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left in the working folder");
 }

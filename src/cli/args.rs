@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::account_args::AccountsCommand;
 #[cfg(feature = "sim")]
 use super::demo::check::Check;
 use super::exit::Exit;
@@ -69,6 +70,9 @@ pub enum Command {
     /// Check settings, database and symbol map; writes nothing
     #[command(long_about = CHECK)]
     Check(CheckArgs),
+    /// Whose private streams are read: add, list, enable, disable, remove
+    #[command(subcommand)]
+    Accounts(AccountsCommand),
     /// Create the tables, or add the columns that existing ones lack
     #[command(long_about = MIGRATE)]
     Migrate(MigrateArgs),

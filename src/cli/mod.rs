@@ -3,6 +3,8 @@
 //! A command is a function from its arguments to an [`Exit`] or a [`CommandError`]; [`run`] is the one place that turns
 //! either into text and a code. Standard output carries what was asked for and nothing else.
 
+pub mod account_args;
+mod accounts;
 pub mod args;
 mod check;
 #[cfg(feature = "sim")]
@@ -11,6 +13,7 @@ pub mod exit;
 mod migrate;
 mod prices;
 mod print;
+mod secret_input;
 #[cfg(feature = "sim")]
 mod sim;
 mod status;
@@ -60,6 +63,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Check(_) => check::run(&load_settings(cli)?),
         #[cfg(feature = "sim")]
         Command::Sim(args) => sim::run(args),
+        Command::Accounts(command) => accounts::run(&load_settings(cli)?, command),
         Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
         Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
         Command::Print(PrintCommand::Settings) => print::settings(),

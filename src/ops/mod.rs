@@ -5,6 +5,7 @@
 
 pub mod app_key;
 pub mod encrypter;
+pub mod key_place;
 pub mod logging;
 pub mod metrics;
 pub mod page;

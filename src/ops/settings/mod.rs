@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use read::{Problem, SettingsError};
 pub use secret_url::SecretUrl;
-pub use user_data::{QueueSettings, QueueTarget, SecretText, SpoolSettings, UserDataSettings};
+pub use user_data::{QueueSettings, QueueTarget, SpoolSettings, UserDataSettings};
 
 use crate::domain::Venue;
 use crate::domain::limits::{CHUNK_ROWS_MAX, CONNECT_DEADLINE, DATA_SILENCE_EXIT, DATA_SILENCE_MAX};

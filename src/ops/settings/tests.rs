@@ -43,6 +43,7 @@ threads = 2
 control_threads = 1
 app_key = "base64:geheim+/="
 app_previous_keys = "base64:geheim1=,base64:geheim2="
+cipher = "aes-256-gcm"
 app_key_file = "/etc/kraite/app-key"
 [spool]
 folder = "/var/lib/kraite/spool"

@@ -1,10 +1,11 @@
 //! `[user_data]`, `[spool]` and `[queue]`: from an account's socket to the job that a worker takes.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{PrivateSpelling, SecretUrl, SpoolSync};
+use crate::ops::encrypter::Cipher;
+use crate::ops::secret::Secret;
 
 /// `[user_data]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +29,11 @@ pub struct UserDataSettings {
     /// Threads for REST calls and database rows.
     pub control_threads: usize,
     /// Laravel's `APP_KEY`.
-    pub app_key: Option<SecretText>,
+    pub app_key: Option<Secret>,
     /// Laravel's `APP_PREVIOUS_KEYS`: with commas between them, the newest first.
-    pub app_previous_keys: Option<SecretText>,
+    pub app_previous_keys: Option<Secret>,
+    /// What listen keys and accounts are written with; either is read.
+    pub cipher: Cipher,
     /// The file that holds the key where `app_key` is not set; `None` is [`UserDataSettings::key_file_beside`] the
     /// embedded database.
     pub app_key_file: Option<PathBuf>,
@@ -60,6 +63,7 @@ impl Default for UserDataSettings {
             control_threads: 4,
             app_key: None,
             app_previous_keys: None,
+            cipher: Cipher::Aes256Cbc,
             app_key_file: None,
         }
     }
@@ -174,29 +178,5 @@ impl Default for QueueSettings {
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(5),
         }
-    }
-}
-
-/// A secret of the settings: no formatting shows it, only [`SecretText::expose`] gives it out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretText(String);
-
-impl SecretText {
-    /// Takes the text as it is.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        SecretText(text.into())
-    }
-
-    /// The text: for the cipher only.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(***)")
     }
 }

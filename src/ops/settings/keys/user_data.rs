@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Key, REST_EXPECTS, number, one_of, text};
+use crate::ops::encrypter::Cipher;
+use crate::ops::secret::Secret;
 use crate::ops::settings::values::{private_url, rest_base, spool_folder};
-use crate::ops::settings::{PrivateSpelling, SecretText, SpoolSync};
+use crate::ops::settings::{PrivateSpelling, SpoolSync};
 
 const MIB: u64 = 1 << 20;
 
@@ -14,7 +16,7 @@ macro_rules! maybe_secret {
     ($($at:ident).+) => {
         (
             |s, text| {
-                s.$($at).+ = (!text.trim().is_empty()).then(|| SecretText::new(text.trim()));
+                s.$($at).+ = (!text.trim().is_empty()).then(|| Secret::new(text.trim()));
                 Ok(())
             },
             |s| s.$($at).+.as_ref().map_or(String::new(), |secret| secret.expose().to_owned()),
@@ -117,13 +119,26 @@ pub(super) const KEYS: &[Key] = &[
         ],
     ),
     text(
+        ("user_data", "cipher"),
+        "\"AES-256-CBC\" or \"AES-256-GCM\"",
+        (
+            |s, name| {
+                let wanted = || one_of([Cipher::Aes256Cbc, Cipher::Aes256Gcm].map(Cipher::as_str).into_iter());
+                s.user_data.cipher = name.parse().map_err(|_| wanted())?;
+                Ok(())
+            },
+            |s| s.user_data.cipher.as_str().to_owned(),
+        ),
+        &["Laravel's app.cipher: what is written, so that the application can read it. Either is read."],
+    ),
+    text(
         ("user_data", "app_key_file"),
         "the path of a file, or \"\"",
         maybe_path!(user_data.app_key_file),
         &[
-            "File with the key, for its owner only (0600), read where app_key is not set. \"\": with an SQLite store the file",
-            "beside it that ends in .app-key, made with a random key where it is not there. Losing it loses the credentials:",
-            "back it up, but not together with the database.",
+            "File with the key, read where app_key is not set: Laravel's .env, or one that holds the key alone. \"\": with an",
+            "SQLite store the file beside it that ends in .app-key, made by `accounts add` with a random key, for its owner",
+            "only. Losing it loses the credentials: back it up, but not together with the database.",
         ],
     ),
     text(
