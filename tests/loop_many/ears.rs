@@ -15,7 +15,7 @@ use kraite_streams::stream::{Fault, FaultKind, StreamUrl};
 
 use crate::server::Authority;
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What one stream heard: shared with the test.
 #[derive(Default)]
