@@ -77,15 +77,16 @@ impl Heartbeat {
         Some(waited)
     }
 
-    /// What must be sent now; to be asked only when it can be sent at once. An answer counts from here.
+    /// What must be sent now; to be asked only when it can be sent at once. An answer counts from here, so nothing is asked
+    /// again before its answer is missed.
     pub fn poll_due(&mut self, now: Mono, bound: bool, random: &mut Random) -> Option<Due> {
-        if now >= self.next_ping {
+        if now >= self.ping_due(bound) {
             self.next_ping = now.plus(jittered(self.sparse.ping_every, random));
             self.asked = now;
             self.number = self.number.wrapping_add(1);
             return Some(Due::Ping(self.payload()));
         }
-        if !bound && now >= self.next_probe {
+        if now >= self.probe_due(bound) {
             self.next_probe = now.plus(shortened(self.sparse.probe_every, random));
             self.probed = now;
             return Some(Due::Probe);
@@ -117,9 +118,16 @@ impl Heartbeat {
     /// When [`Heartbeat::poll_due`] or [`Heartbeat::missing`] has something to say.
     pub fn deadline(&self, bound: bool) -> Mono {
         let owed = if bound { self.asked } else { self.probed };
-        let probe = if bound { Mono::NEVER } else { self.next_probe };
         let verdict = owed.plus(self.sparse.reply_within).min(self.heard.plus(self.sparse.backstop));
-        self.next_ping.min(probe).min(verdict)
+        self.ping_due(bound).min(self.probe_due(bound)).min(verdict)
+    }
+
+    fn ping_due(&self, bound: bool) -> Mono {
+        if bound && self.asked != Mono::NEVER { Mono::NEVER } else { self.next_ping }
+    }
+
+    fn probe_due(&self, bound: bool) -> Mono {
+        if bound || self.probed != Mono::NEVER { Mono::NEVER } else { self.next_probe }
     }
 
     /// Nobody listened until `now`, or pongs are owed from now on: what was asked before is asked again, and waited for
@@ -228,6 +236,21 @@ mod tests {
             assert_eq!(heartbeat.missing(at_ms(step * 100), false), None);
         }
         assert_eq!(heartbeat.missing(at_ms(600_000), false), Some(Missing::Anything));
+    }
+
+    #[test]
+    fn a_question_more_often_than_its_answer_may_take_is_still_missed() {
+        let quick = Duration::from_millis(500);
+        let sparse = Sparse { ping_every: quick, probe_every: quick, ..Sparse::default() };
+        for bound in [true, false] {
+            let mut random = Random::from_seed(1);
+            let mut heartbeat = Heartbeat::start(sparse, at_ms(0), &mut random);
+            let found = (0..1_000).find(|step| {
+                heartbeat.poll_due(at_ms(step * 100), bound, &mut random);
+                heartbeat.missing(at_ms(step * 100), bound).is_some()
+            });
+            assert!((150..160).contains(&found.unwrap()), "{found:?}");
+        }
     }
 
     #[test]

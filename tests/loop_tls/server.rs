@@ -45,6 +45,12 @@ impl Authority {
         Authority { pem: root.pem(), server: Arc::new(server) }
     }
 
+    /// Its certificate, for another process.
+    #[allow(dead_code, reason = "one of the tests that share this file needs it")]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
     /// Trusts this authority.
     pub fn client(&self) -> Arc<ClientConfig> {
         client_config(self.pem.as_bytes(), 8).unwrap()
@@ -77,9 +83,13 @@ pub fn serve_tcp(script: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> S
     address
 }
 
-/// Reads the upgrade request and answers it, with `glued` bytes in the same write.
-pub fn upgrade(tls: &mut Tls, glued: &[u8]) {
+/// Reads the upgrade request and answers it, with `glued` bytes in the same write. Returns the path that it asked for, an
+/// empty one when the client went away.
+pub fn upgrade(tls: &mut Tls, glued: &[u8]) -> String {
     let request = read_request(tls);
+    if request.is_empty() {
+        return String::new();
+    }
     let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).expect("a key");
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     let head = format!(
@@ -88,6 +98,7 @@ pub fn upgrade(tls: &mut Tls, glued: &[u8]) {
     );
     tls.write_all(&[head.as_bytes(), glued].concat()).unwrap();
     tls.flush().unwrap();
+    request.split(' ').nth(1).expect("a path").to_owned()
 }
 
 /// The request's head; an empty one when the client went away.
