@@ -14,10 +14,6 @@ mod frame_reader;
 #[allow(dead_code, reason = "tests/mark_price_twin.rs uses the rest")]
 mod mark_price;
 
-#[path = "../fuzz/bodies/php_serializer.rs"]
-#[allow(dead_code, reason = "the envelope's body uses the rest")]
-mod php_serializer;
-
 #[test]
 fn envelope_holds_its_promises_on_the_corpus() {
     check("envelope", 20, envelope::envelope);
@@ -25,7 +21,7 @@ fn envelope_holds_its_promises_on_the_corpus() {
 
 #[test]
 fn php_serializer_agrees_with_its_twin_on_the_corpus() {
-    check("php_serializer", 30, php_serializer::php_serializer);
+    check("php_serializer", 30, envelope::php_serializer::php_serializer);
 }
 
 #[test]
