@@ -225,6 +225,62 @@ fn a_locked_row_holds_up_its_chunk_only_and_not_for_ever() {
 }
 
 #[test]
+fn many_locked_rows_do_not_starve_the_others() {
+    let mut world = World::new(SIDE, 500, "");
+    world.tick(1);
+    world.run(600 * MS);
+    let mut locker = world.server.client("postgres");
+    let mut lock = locker.transaction().unwrap();
+    // One row in each of the first three chunks of five.
+    let locked = "SELECT 1 FROM exchange_symbol_prices WHERE exchange_symbol_id IN (50, 150, 250) FOR UPDATE";
+    lock.execute(locked, &[]).unwrap();
+    let stamp = world.tick(2);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.status().state, WriterState::Away(ErrorClass::Transient));
+    let written = world.rows().iter().filter(|(_, _, found)| *found == stamp).count();
+    assert_eq!(written, 200, "the two chunks without a locked row");
+    lock.rollback().unwrap();
+    world.run(Duration::from_secs(6));
+    world.check_all(2, &stamp);
+}
+
+#[test]
+fn a_server_that_answers_nothing_holds_up_the_writer_only() {
+    let server = PostgresServer::start();
+    prepare(&server, 2);
+    let clock: Arc<dyn Clock> = Arc::new(kraite_streams::domain::time::SystemClock::start());
+    let mut feed = Feed::new(Arc::clone(&clock));
+    let writer = writer(&server, SIDE, &feed);
+    let mut handle = writer_thread::spawn(writer, Arc::clone(&feed.board), clock).unwrap();
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !done() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(10 * MS);
+        }
+    };
+    feed.frame(&[("T0000USDT", "1")]);
+    wait("first write", &|| handle.status().rows_written == 1);
+    let query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'kraite-streams%'";
+    let backend: i32 = server.client("postgres").query_one(query, &[]).unwrap().get(0);
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &backend.to_string()]).status().unwrap();
+        assert!(sent.success());
+    };
+    signal("-STOP");
+    feed.frame(&[("T0000USDT", "2")]);
+    wait("a write under way", &|| handle.status().writing_since.is_some());
+    let stamp = feed.frame(&[("T0000USDT", "3"), ("T0001USDT", "4")]);
+    assert!(!handle.stop(200 * MS), "nobody waits for it for ever");
+    assert!(!handle.is_done());
+    signal("-CONT");
+    assert!(handle.stop(Duration::from_secs(10)));
+    let rows = rows(&server, SIDE);
+    assert_eq!((rows[0].1.as_str(), &rows[0].2), ("3.000000000000000000", &stamp));
+    assert_eq!((rows[1].1.as_str(), &rows[1].2), ("4.000000000000000000", &stamp));
+}
+
+#[test]
 fn a_read_only_server_and_a_missing_table_are_waited_for() {
     let mut world = World::new(SIDE, 20, "");
     world.tick(1);

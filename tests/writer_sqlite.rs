@@ -4,7 +4,7 @@
 #![cfg(feature = "embedded")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kraite_streams::domain::Clock;
@@ -167,6 +167,42 @@ fn a_missing_table_and_a_missing_file_come_back() {
 }
 
 #[test]
+fn an_outage_is_one_line_and_its_end_another() {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut world = World::new("exchange_symbol_prices");
+        world.feed.frame(&[("BTCUSDT", "1")]);
+        world.run(600 * MS);
+        world.sql().execute_batch("ALTER TABLE exchange_symbol_prices RENAME TO away").unwrap();
+        for _ in 0..30 {
+            world.feed.frame(&[("BTCUSDT", "2")]);
+            world.run(Duration::from_secs(1));
+        }
+        world.sql().execute_batch("ALTER TABLE away RENAME TO exchange_symbol_prices").unwrap();
+        world.run(Duration::from_secs(6));
+    });
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(count("prices cannot be written"), 1, "{text}");
+    assert_eq!(count("writing prices again"), 1, "{text}");
+    assert_eq!(count(" WARN "), 1, "{text}");
+    assert!(text.contains("lasted_s=3"), "{text}");
+}
+
+#[test]
 fn a_reload_reaches_new_rows_without_a_tick() {
     let mut world = World::new("exchange_symbol_prices");
     let stamp = world.feed.frame(&[("BTCUSDT", "86537.10501823"), ("1000SATSUSDT", "0.00010123")]);
@@ -236,6 +272,22 @@ fn a_row_that_is_gone_is_named_until_the_map_is_loaded_again() {
 }
 
 #[test]
+fn a_file_locked_while_symbols_appear_gets_their_rows_later() {
+    let mut world = World::new("exchange_symbol_prices");
+    world.run(MS);
+    let locker = world.sql();
+    locker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let stamp = world.feed.frame(&[("BTCUSDT", "1"), ("ETHUSDT", "2")]);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.status().state, WriterState::Away(ErrorClass::Transient));
+    locker.execute_batch("COMMIT").unwrap();
+    world.run(Duration::from_secs(6));
+    assert_eq!(world.status().state, WriterState::Writing);
+    world.check("BTCUSDT", "1", &stamp);
+    world.check("ETHUSDT", "2", &stamp);
+}
+
+#[test]
 fn a_second_writer_waits_and_then_refuses_by_name() {
     let mut world = World::new("exchange_symbol_prices");
     world.run(MS);
@@ -273,7 +325,19 @@ fn quiet_symbols_are_named_once_and_forgiven() {
     }
     world.run(Duration::from_secs(10));
     assert_eq!(world.status().unseen.first, ["TONUSDT"]);
+    // A row whose symbol the stream never showed, as after a rename.
+    world
+        .sql()
+        .execute_batch(
+            "INSERT INTO exchange_symbols (api_system_id, token, quote, asset, parsed_trading_pair) \
+             VALUES (1, 'OLD', 'USDT', 'OLDUSDT', 'OLDUSDT')",
+        )
+        .unwrap();
+    world.writer.shared().request_reload();
+    world.run(Duration::from_secs(11));
+    assert_eq!(world.status().unseen.first, ["OLDUSDT", "TONUSDT"]);
     world.feed.frame(&[("TONUSDT", "2")]);
+    world.feed.frame(&[("OLDUSDT", "2")]);
     world.run(Duration::from_secs(11));
     assert_eq!(world.status().unseen.count, 0);
 }

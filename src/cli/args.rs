@@ -1,10 +1,13 @@
 //! The command line, and the texts that teach it.
 
+#[cfg(feature = "sim")]
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "sim")]
+use super::demo::check::Check;
 use super::exit::Exit;
 use crate::domain::Venue;
 
@@ -32,7 +35,10 @@ fn after_help() -> String {
     let mut text = String::from(
         "\
 First steps:
+  kraite-streams demo                                   see all of it work, nothing contacted (builds with the simulator)
+  kraite-streams prices                                 stream into ./kraite-streams.sqlite
   kraite-streams print settings > kraite-streams.toml   every key with its default, unit and reason
+  kraite-streams check                                  what prices would do with these settings and tables
   kraite-streams migrate                                create or complete the tables
   kraite-streams symbols sync                           fill them with what the venues list
   kraite-streams status                                 ask a running daemon how it is
@@ -53,6 +59,16 @@ Exit codes (sysexits.h):
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Show everything at once on this machine: simulated exchange, price stream, faults, checks
+    #[cfg(feature = "sim")]
+    #[command(long_about = DEMO)]
+    Demo(DemoArgs),
+    /// Stream mark prices into the database: the daemon
+    #[command(long_about = PRICES)]
+    Prices(PricesArgs),
+    /// Check settings, database and symbol map; writes nothing
+    #[command(long_about = CHECK)]
+    Check(CheckArgs),
     /// Create the tables, or add the columns that existing ones lack
     #[command(long_about = MIGRATE)]
     Migrate(MigrateArgs),
@@ -65,6 +81,10 @@ pub enum Command {
     /// Show how a running daemon is, from its status file
     #[command(long_about = STATUS)]
     Status(StatusArgs),
+    /// Run the exchange simulator alone
+    #[cfg(feature = "sim")]
+    #[command(long_about = SIM)]
+    Sim(SimArgs),
 }
 
 /// `symbols …`
@@ -123,6 +143,7 @@ pub struct StatusArgs {
 }
 
 /// `demo`
+#[cfg(feature = "sim")]
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
     /// How long it runs
@@ -139,7 +160,10 @@ pub struct DemoArgs {
     pub json: bool,
     /// Sabotage the guard that CHECK watches: the demo must then exit with 1
     #[arg(long = "break", value_name = "CHECK")]
-    pub break_check: Option<String>,
+    pub break_check: Option<Check>,
+    /// Repeats market and faults [default: a fresh one each time, printed]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Where the live page listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub page: SocketAddr,
@@ -150,6 +174,7 @@ pub struct DemoArgs {
 pub struct PricesArgs {}
 
 /// `sim`
+#[cfg(feature = "sim")]
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
     /// Where it listens; port 0 takes a free one
@@ -196,13 +221,17 @@ Exit code 0: fresh and healthy. 1: fresh, and something needs a look. 66: no suc
 69: the file is stale (older than three of its intervals) or its process is gone.";
 
 /// What `demo --help` teaches.
+#[cfg(feature = "sim")]
 pub const DEMO: &str = "\
 Run the whole thing on this machine, with nothing installed and nothing contacted.
 
 Starts a simulated exchange on loopback (real TLS, real WebSocket, about 950 symbols a second), the price stream, an
 embedded database in a temporary folder and a live page, whose address is printed first. Faults are injected
 meanwhile: cut and stalled connections, garbage, oversized frames, bad prices. It ends in a ledger (sent, received,
-written, conflated, rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.";
+written, conflated, rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
+
+--json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, rss_bytes,
+faults {kind: count}, faults_named, ledger, checks [{name, ok, detail}].";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\
@@ -210,13 +239,14 @@ Stream mark prices into the database until told to stop.
 
 Needs no API key. With no settings file it connects to Binance's public stream and fills ./kraite-streams.sqlite;
 with store.url (KRAITE_STORE_URL) it writes to PostgreSQL. It goes on trying whatever is away: name resolution,
-venue or database. It ends by itself in two cases only: settings that cannot work (78), and no price for
-prices.silence_exit_s (75), so that the supervisor starts a fresh process.
+venue or database. It ends by itself in three cases only: settings that cannot work (78), another process that
+writes these prices (75), and no price for prices.silence_exit_s (75), so that the supervisor starts a fresh process.
 
 SIGTERM or SIGINT: last write, then end, within 10 s; a second one ends at once. SIGHUP: read the settings and the
 symbol map again, open the log file again.";
 
 /// What `sim --help` teaches.
+#[cfg(feature = "sim")]
 pub const SIM: &str = "\
 Run the exchange simulator alone, for any client.
 

@@ -4,9 +4,15 @@
 //! either into text and a code. Standard output carries what was asked for and nothing else.
 
 pub mod args;
+mod check;
+#[cfg(feature = "sim")]
+mod demo;
 pub mod exit;
 mod migrate;
+mod prices;
 mod print;
+#[cfg(feature = "sim")]
+mod sim;
 mod status;
 mod store;
 mod symbols;
@@ -19,6 +25,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+use crate::daemon::wiring::BadSetting;
 use crate::ops::settings::{Origin, Settings};
 use crate::store::StoreUrl;
 use args::{Cli, Command, PrintCommand, SymbolsCommand};
@@ -47,6 +54,12 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
     match &cli.command {
+        #[cfg(feature = "sim")]
+        Command::Demo(args) => demo::run(args),
+        Command::Prices(_) => prices::run(load_settings(cli)?, cli.settings.as_deref()),
+        Command::Check(_) => check::run(&load_settings(cli)?),
+        #[cfg(feature = "sim")]
+        Command::Sim(args) => sim::run(args),
         Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
         Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
         Command::Print(PrintCommand::Settings) => print::settings(),
@@ -83,6 +96,20 @@ pub(crate) fn read_roots(key: &str, path: Option<&Path>) -> Result<Vec<u8>, Comm
     std::fs::read(path).map_err(|error| {
         CommandError::new(Exit::NoInput, format!("cannot read {} (setting {key}): {error}", path.display()))
     })
+}
+
+/// A seed from the system.
+fn seed() -> Result<u64, CommandError> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed)
+        .map_err(|error| CommandError::new(Exit::Software, format!("the system gives no random bytes: {error}")))?;
+    Ok(u64::from_le_bytes(seed))
+}
+
+impl From<BadSetting> for CommandError {
+    fn from(error: BadSetting) -> Self {
+        CommandError::new(Exit::Config, error.to_string())
+    }
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) is no failure.

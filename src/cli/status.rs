@@ -92,7 +92,7 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
         if shown.is_empty() { none() } else { shown.join(", ") }
     };
     let names = |names: &[String]| if names.is_empty() { none() } else { names.join(", ") };
-    let fault = |fault: &crate::ops::status::LastFault| format!("{}: {} ({})", fault.layer, fault.text, fault.at);
+    let fault = |fault: &crate::ops::status::LastFault| format!("{} ({})", fault.text, fault.at);
     let rows = [
         (
             status.role.clone(),
@@ -104,6 +104,7 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
         ("newest price".to_owned(), stream.last_data_at.clone().unwrap_or_else(none)),
         ("last fault".to_owned(), stream.last_fault.as_ref().map_or_else(none, fault)),
         ("faults".to_owned(), counts(&status.faults)),
+        ("of these".to_owned(), counts(&status.fault_kinds)),
         (
             "received".to_owned(),
             format!(

@@ -8,8 +8,13 @@ use crate::store::sqlite::SqliteStore;
 use super::Loaded;
 use super::exit::CommandError;
 use crate::domain::Instrument;
+use crate::store::rows::MapRows;
 use crate::store::schema::Step;
+use crate::store::shape::TableShape;
 use crate::store::{StoreUrl, WriteCounts};
+
+#[cfg(not(any(feature = "server", feature = "embedded")))]
+compile_error!("a build needs a database: enable the feature `server`, `embedded` or both");
 
 /// An open database.
 pub(super) enum AnyStore {
@@ -40,6 +45,43 @@ impl AnyStore {
                 super::Exit::Config,
                 format!("this build cannot use {other}: it was made without the feature for it"),
             )),
+        }
+    }
+
+    /// Opens what the settings name to look at it: an SQLite file is opened read-only, and has to be there.
+    pub(super) fn open_to_read(loaded: &Loaded) -> Result<AnyStore, CommandError> {
+        match &loaded.store {
+            #[cfg(feature = "embedded")]
+            StoreUrl::Sqlite(path) => Ok(AnyStore::Sqlite(SqliteStore::open_read_only(path)?)),
+            _ => AnyStore::open(loaded),
+        }
+    }
+
+    pub(super) fn table_shape(&mut self, table: &str) -> Result<TableShape, CommandError> {
+        match self {
+            #[cfg(feature = "server")]
+            AnyStore::Postgres(store) => Ok(store.table_shape(table)?),
+            #[cfg(feature = "embedded")]
+            AnyStore::Sqlite(store) => Ok(store.table_shape(table)?),
+        }
+    }
+
+    pub(super) fn map_rows(&mut self) -> Result<MapRows, CommandError> {
+        match self {
+            #[cfg(feature = "server")]
+            AnyStore::Postgres(store) => Ok(store.map_rows()?),
+            #[cfg(feature = "embedded")]
+            AnyStore::Sqlite(store) => Ok(store.map_rows()?),
+        }
+    }
+
+    /// Who writes prices now, as people are told.
+    pub(super) fn price_lock_holder(&mut self) -> Result<Option<String>, CommandError> {
+        match self {
+            #[cfg(feature = "server")]
+            AnyStore::Postgres(store) => Ok(store.price_lock_holder()?.map(|holder| holder.to_string())),
+            #[cfg(feature = "embedded")]
+            AnyStore::Sqlite(store) => Ok(crate::store::sqlite::FileLock::current_holder(store.path())),
         }
     }
 

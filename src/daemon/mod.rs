@@ -6,7 +6,8 @@
 //!
 //! - [`wiring`] turns settings into what the roles take.
 //! - [`price_consumer`] stands between the loop and the intake, [`telemetry`] is what the loop tells others.
-//! - [`price_role`] starts, shows and stops the threads; [`memory_plan`] adds up what they may hold.
+//! - [`price_role`] starts, shows and stops the threads; [`memory_plan`] adds up what they may hold,
+//!   [`shown`] hands what is shown to the page.
 //!
 //! May import everything but `sim` and `cli`.
 
@@ -14,5 +15,6 @@ pub mod memory_plan;
 pub mod price_consumer;
 pub mod price_daemon;
 pub mod price_role;
+pub mod shown;
 pub mod telemetry;
 pub mod wiring;

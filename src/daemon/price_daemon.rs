@@ -10,19 +10,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
-use parking_lot::Mutex;
-
 use super::memory_plan::MemoryPlan;
 use super::price_role::{PriceRole, PriceRoleConfig};
+use super::shown::{self, Shown};
 use super::wiring::{self, BadSetting};
 use crate::domain::limits::STOP_MAX;
 use crate::domain::{Clock, Mono, Random};
 use crate::ops::settings::SettingsError;
 use crate::ops::signals::Signal;
 use crate::ops::status::{StreamState, WriterState};
-use crate::ops::{Logging, Page, PageSource, PriceRow, Settings, Signals, Status, summary_line};
+use crate::ops::{Logging, Settings, Signals, Status, summary_line};
 use crate::prices::writer_status;
+use crossbeam_channel::RecvTimeoutError;
 
 /// How the daemon ended.
 #[derive(Debug)]
@@ -85,8 +84,9 @@ pub fn run(
     let started = clock.now();
     let mut status = Status::new("prices", started.wall, settings.ops.status_interval);
     let mut role = PriceRole::start(config, Arc::clone(&clock), random.fork(), |consumer| Box::new(consumer))?;
-    let shown = Arc::new(Shown { status: Mutex::new(status.clone()), newest: Box::new(role.newest_reader()) });
-    let _page = settings.ops.page.and_then(|address| open_page(address, &shown));
+    let shown = Arc::new(Shown::new(status.clone()));
+    shown.show_prices(role.newest_reader());
+    let _page = settings.ops.page.and_then(|address| shown::open_page(address, &shown));
 
     let mut status_at = started.mono;
     let mut summary_at = started.mono.plus(settings.ops.summary_interval);
@@ -94,7 +94,7 @@ pub fn run(
     let ended = loop {
         let now = clock.now();
         role.fill(&mut status, now);
-        *shown.status.lock() = status.clone();
+        shown.show(&status);
         if now.mono >= status_at {
             status_at = now.mono.plus(settings.ops.status_interval);
             write_status(&status, &settings, &mut status_fails);
@@ -196,35 +196,5 @@ fn write_status(status: &Status, settings: &Settings, fails: &mut bool) {
             tracing::warn!("the status file {} cannot be written: {error}", path.display());
         }
         Err(_) => {}
-    }
-}
-
-/// The page is a convenience: a port that is taken is said and costs nothing else.
-fn open_page(address: std::net::SocketAddr, shown: &Arc<Shown>) -> Option<Page> {
-    match Page::start(address, Arc::<Shown>::clone(shown)) {
-        Ok(page) => {
-            tracing::info!("live page: http://{}/", page.address());
-            Some(page)
-        }
-        Err(error) => {
-            tracing::warn!("no live page on {address}: {error}");
-            None
-        }
-    }
-}
-
-/// What the page reads.
-struct Shown {
-    status: Mutex<Status>,
-    newest: Box<dyn Fn(usize) -> Vec<PriceRow> + Send + Sync>,
-}
-
-impl PageSource for Shown {
-    fn status(&self) -> Status {
-        self.status.lock().clone()
-    }
-
-    fn prices(&self, limit: usize) -> Vec<PriceRow> {
-        (self.newest)(limit)
     }
 }

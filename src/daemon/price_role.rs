@@ -129,7 +129,6 @@ impl PriceRole {
     }
 
     /// A reader of newest prices for the page's thread.
-    #[must_use]
     pub fn newest_reader(&self) -> impl Fn(usize) -> Vec<PriceRow> + Send + Sync + 'static {
         let board = Arc::clone(&self.board);
         move |limit| newest(&board, limit)
@@ -147,6 +146,7 @@ impl PriceRole {
             .zip(snapshot.faults_by_layer)
             .map(|(layer, count)| (layer.as_str().to_owned(), count))
             .collect();
+        status.fault_kinds = faults_by_kind(&snapshot).map(|(kind, count)| (kind.to_owned(), count)).collect();
         status.alarms = snapshot.alarms(now.mono, self.started.mono, self.silence);
         status.alarms.extend(writer_alarms(&writer));
         status.writer = writer_to_status(writer, &self.writer.map_report(), rows_per_s);

@@ -54,6 +54,7 @@ pub fn render(status: &Status) -> String {
         &stream.entries,
     );
     text.many("kraite_stream_faults_total", "Connection faults by layer.", "layer", &status.faults);
+    text.many("kraite_stream_fault_kinds_total", "The same faults by kind.", "kind", &status.fault_kinds);
     text.one(
         "kraite_writer_writing",
         "gauge",
@@ -143,6 +144,7 @@ mod tests {
     fn every_line_is_a_sample_with_its_head() {
         let mut status = Status::default();
         status.stream.entries.insert("accepted".to_owned(), 12_345_678);
+        status.fault_kinds.insert("oversized".to_owned(), 3);
         status.writer.tick_to_commit_us = Some(LatencyUs { p50: 31_000, p99: 60_000, max: 1_250_000 });
         let text = render(&status);
         let (mut name, mut heads) = ("", 0);
@@ -160,11 +162,12 @@ mod tests {
                 assert!(value.parse::<f64>().is_ok(), "{line}");
             }
         }
-        assert_eq!(heads, 20);
+        assert_eq!(heads, 21);
         for line in [
             "kraite_stream_entries_total{kind=\"accepted\"} 12345678",
             "kraite_tick_to_commit_seconds{quantile=\"0.99\"} 0.06",
             "kraite_stream_faults_total{layer=\"tls\"} 0",
+            "kraite_stream_fault_kinds_total{kind=\"oversized\"} 3",
             "kraite_stream_live 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}");

@@ -11,7 +11,7 @@
 //! | `interval_s` | seconds between two replacements: a file older than three of them is stale |
 //! | `stream` | see [`StreamStatus`] |
 //! | `writer` | see [`WriterStatus`] |
-//! | `faults` | connection faults by layer |
+//! | `faults`, `fault_kinds` | connection faults by layer, and by what exactly happened |
 //! | `rss_bytes` | resident memory |
 //! | `alarms` | sentences; empty when all is well |
 
@@ -54,6 +54,8 @@ pub struct Status {
     pub writer: WriterStatus,
     /// Connection faults by layer (`resolve`, `connect`, `tls`, `upgrade`, `protocol`, `silence`).
     pub faults: BTreeMap<String, u64>,
+    /// The same faults by kind, as the session names them; kinds that did not occur may be left out.
+    pub fault_kinds: BTreeMap<String, u64>,
     /// Resident memory.
     pub rss_bytes: u64,
     /// What needs a person.
@@ -123,7 +125,7 @@ impl StreamState {
 pub struct LastFault {
     /// Its layer.
     pub layer: String,
-    /// What happened.
+    /// What happened: a sentence that begins with the layer.
     pub text: String,
     /// When.
     pub at: String,
@@ -224,6 +226,7 @@ impl Default for Status {
             stream: StreamStatus::default(),
             writer: WriterStatus::default(),
             faults: Layer::ALL.iter().map(|layer| (layer.as_str().to_owned(), 0)).collect(),
+            fault_kinds: BTreeMap::new(),
             rss_bytes: 0,
             alarms: Vec::new(),
         }
@@ -256,7 +259,7 @@ impl Status {
         let mut complaints = self.alarms.clone();
         if self.stream.state != StreamState::Live {
             let fault = self.stream.last_fault.as_ref();
-            let fault = fault.map_or(String::new(), |fault| format!("; last fault: {}: {}", fault.layer, fault.text));
+            let fault = fault.map_or(String::new(), |fault| format!("; last fault: {}", fault.text));
             complaints.push(format!("the stream {}{fault}", self.stream.state.in_words()));
         }
         if self.writer.state != WriterState::Writing {

@@ -11,6 +11,7 @@ pub mod intake_counts;
 pub mod map_report;
 mod map_rules;
 pub mod price_table;
+mod set_aside;
 pub mod sink;
 #[cfg(feature = "server")]
 pub mod sink_postgres;

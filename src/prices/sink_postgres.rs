@@ -33,6 +33,8 @@ pub struct PostgresSink {
     text: Option<StatementText>,
     affected: Vec<u64>,
     work: Vec<Range<usize>>,
+    /// Where the next write in parts begins, so that chunks behind two locked ones are not always those put off.
+    turn: usize,
 }
 
 impl PostgresSink {
@@ -46,8 +48,19 @@ impl PostgresSink {
         chunk_rows: usize,
     ) -> PostgresSink {
         let target = url.to_string();
-        let (affected, work) = (Vec::new(), Vec::new());
-        PostgresSink { url, target, options, table, form, chunk_rows, session: None, text: None, affected, work }
+        PostgresSink {
+            url,
+            target,
+            options,
+            table,
+            form,
+            chunk_rows,
+            session: None,
+            text: None,
+            affected: Vec::new(),
+            work: Vec::new(),
+            turn: 0,
+        }
     }
 
     /// The name of the table as the catalogue knows it.
@@ -122,7 +135,8 @@ impl PriceSink for PostgresSink {
         match send.whole(batch) {
             Err(error) if matches!(error.class(), ErrorClass::Data | ErrorClass::Transient) => {
                 send.report.clear();
-                send.in_parts(batch, &mut self.work)
+                self.turn = self.turn.wrapping_add(1);
+                send.in_parts(batch, &mut self.work, self.turn)
             }
             outcome => outcome,
         }
@@ -144,12 +158,14 @@ impl Send<'_> {
         self.count(batch)
     }
 
-    /// Each chunk on its own; a chunk with a refused value in halves.
-    fn in_parts(&mut self, batch: &Batch, work: &mut Vec<Range<usize>>) -> Result<()> {
+    /// Each chunk on its own, beginning with chunk number `turn`; a chunk with a refused value in halves.
+    fn in_parts(&mut self, batch: &Batch, work: &mut Vec<Range<usize>>, turn: usize) -> Result<()> {
         self.text.build(batch);
         work.clear();
-        // A stack: the first chunk on top.
+        // A stack: what comes first is on top.
         work.extend(self.text.chunks().iter().rev().map(|chunk| chunk.rows.clone()));
+        let chunks = work.len().max(1);
+        work.rotate_right(turn % chunks);
         let mut locked = 0;
         while let Some(rows) = work.pop() {
             if locked >= LOCKED_CHUNKS_MAX {

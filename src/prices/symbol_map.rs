@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 
 use super::board::Slot;
 use super::map_report::MapReport;
-use super::map_rules::{Claim, Claims, pair_of};
+use super::map_rules::{Claim, Claims};
 use crate::domain::{BadPrice, ColumnScale, PriceText};
 use crate::store::rows::MapRows;
 
@@ -127,12 +127,6 @@ impl SymbolMap {
     #[must_use]
     pub fn agrees_on(&self, other: &SymbolMap, symbol: &str) -> bool {
         self.targets(symbol) == other.targets(symbol)
-    }
-
-    /// The symbol that the price stream would have for a Binance row.
-    #[must_use]
-    pub fn pair_of(row: &crate::store::rows::SymbolRow) -> std::borrow::Cow<'_, str> {
-        pair_of(row)
     }
 }
 
@@ -387,6 +381,8 @@ mod tests {
         let ids = |slot| map.targets_of(Slot(slot)).iter().map(|target| target.row_id).collect::<Vec<_>>();
         assert_eq!([ids(0), ids(1), ids(2), ids(3)], [vec![2], vec![], vec![1], vec![]]);
         assert_eq!(map.bound(), 3);
+        let (other, _) = SymbolMap::build(&rows(&[(1, BINANCE, "A", "USDT"), (9, BINANCE, "B", "USDT")], &[]));
+        assert!(map.agrees_on(&other, "AUSDT") && !map.agrees_on(&other, "BUSDT") && map.agrees_on(&other, "NOBODY"));
     }
 
     #[test]

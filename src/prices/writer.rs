@@ -7,9 +7,11 @@
 //! the time at which it was received. After every new session the newest value of *all* symbols is written again, since a
 //! server that crashed may have lost commits it had answered (`synchronous_commit` is off).
 //!
-//! Data plane in [`Writer::write`]; the rest is control plane.
+//! Data plane in `write`; the rest is control plane.
 
-use std::collections::{HashMap, HashSet};
+mod symbols;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,14 +22,15 @@ use parking_lot::Mutex;
 use super::batch::{Batch, RowPrice};
 use super::board::{PriceBoard, Slot, Taken};
 use super::map_report::MapReport;
+use super::set_aside::SetAside;
 use super::sink::{PriceSink, PriceTarget, WriteReport};
 use super::symbol_map::SymbolMap;
-use super::writer_status::{Latency, Names, WriterState, WriterStatus};
+use super::writer_status::{Latency, WriterState, WriterStatus};
 use crate::domain::limits::{
-    LOCK_WAIT_DEFAULT, MAP_RELOAD_DEFAULT, SETTLE_DEFAULT, STORE_RETRY_MAX, STORE_RETRY_MIN, SYMBOL_UNSEEN_MAX,
-    SYMBOLS_MAX, UNSEEN_EVERY, WRITE_INTERVAL_DEFAULT,
+    LOCK_WAIT_DEFAULT, MAP_RELOAD_DEFAULT, SETTLE_DEFAULT, STORE_RETRY_MAX, STORE_RETRY_MIN, SYMBOLS_MAX, UNSEEN_EVERY,
+    WRITE_INTERVAL_DEFAULT,
 };
-use crate::domain::{BadPrice, Clock, Mono, Now, PriceText};
+use crate::domain::{BadPrice, Clock, Mono, Now};
 use crate::store::error::{ErrorClass, StoreError};
 
 /// When to write.
@@ -112,10 +115,11 @@ pub struct Writer {
     /// Since when another writer has been seen at the start; `None` once a session was open.
     held_since: Option<Mono>,
     was_open: bool,
-    // Rows that are not written until the map is loaded again.
-    missing: HashSet<i64>,
-    quarantined: HashMap<i64, (PriceText, String)>,
-    misfits: HashSet<i64>,
+    /// The session has just been opened and proved nothing yet.
+    fresh: bool,
+    /// When the stream showed its first symbol.
+    first_seen_at: Option<Mono>,
+    aside: SetAside,
     // One write.
     taken: Vec<Taken>,
     batch: Batch,
@@ -123,7 +127,6 @@ pub struct Writer {
     deferred: HashSet<Slot>,
     newest_written: u64,
     latency: Histogram<u64>,
-    slots: Vec<Slot>,
 }
 
 impl Writer {
@@ -155,16 +158,15 @@ impl Writer {
             write_started_at: None,
             held_since: None,
             was_open: false,
-            missing: HashSet::new(),
-            quarantined: HashMap::new(),
-            misfits: HashSet::new(),
+            fresh: false,
+            first_seen_at: None,
+            aside: SetAside::default(),
             taken: Vec::with_capacity(SYMBOLS_MAX),
             batch: Batch::new(),
             report: WriteReport::default(),
             deferred: HashSet::new(),
             newest_written: 0,
             latency: Histogram::new_with_bounds(1, HOUR_US, 2).expect("the bounds fit"),
-            slots: Vec::new(),
         }
     }
 
@@ -190,13 +192,7 @@ impl Writer {
     }
 
     fn work(&mut self, now: Now) -> Result<Turn, StoreError> {
-        if !self.sink.is_open() {
-            self.open(now)?;
-        }
-        if now.mono >= self.reload_at || self.shared.reload.swap(false, Ordering::AcqRel) {
-            self.load_map(now)?;
-        }
-        self.handle_new_names(now)?;
+        self.make_ready(now)?;
         if now.mono >= self.unseen_at {
             self.unseen_at = now.mono.plus(UNSEEN_EVERY);
             self.report_unseen(now);
@@ -209,21 +205,42 @@ impl Writer {
                 return Ok(Turn::Pause(due));
             }
             self.write(now)?;
+        } else if self.fresh {
+            // Nothing to write proves nothing, but there is nothing to worry about either.
+            self.enter(now, WriterState::Writing, "");
         }
+        self.fresh = false;
         Ok(Turn::Idle(self.reload_at.min(self.unseen_at)))
+    }
+
+    /// A session, a map that is not due, and a place in it for every symbol that the stream has shown.
+    fn make_ready(&mut self, now: Now) -> Result<(), StoreError> {
+        if !self.sink.is_open() {
+            let target = self.sink.open()?;
+            self.target = Some(target);
+            // The old map goes, so that every symbol counts as newly mapped and is written again.
+            self.map = SymbolMap::default();
+            self.reload_at = Mono::ZERO;
+            self.was_open = true;
+            self.fresh = true;
+            let mut status = self.shared.status.lock();
+            status.transactions = Some(target.transactions);
+            status.sessions += 1;
+        }
+        if self.shared.reload.swap(false, Ordering::AcqRel) {
+            self.reload_at = Mono::ZERO;
+        }
+        if now.mono >= self.reload_at {
+            self.load_map(now)?;
+        }
+        self.handle_new_names(now)
     }
 
     /// The last write, then the lock goes back. A session that is away gets one more try.
     fn finish(&mut self, now: Now) {
-        let last = |writer: &mut Writer| {
-            if !writer.board.has_dirty() {
-                return Ok(());
-            }
-            if !writer.sink.is_open() {
-                writer.open(now)?;
-            }
-            writer.handle_new_names(now)?;
-            writer.write(now)
+        let last = |writer: &mut Writer| match writer.board.has_dirty() {
+            true => writer.make_ready(now).and_then(|()| writer.write(now)),
+            false => Ok(()),
         };
         let sentence = match last(self) {
             Ok(()) => String::new(),
@@ -236,101 +253,13 @@ impl Writer {
         self.enter(now, WriterState::Stopped, &sentence);
     }
 
-    fn open(&mut self, now: Now) -> Result<(), StoreError> {
-        let target = self.sink.open()?;
-        self.target = Some(target);
-        {
-            let mut status = self.shared.status.lock();
-            status.transactions = Some(target.transactions);
-            status.sessions += 1;
-        }
-        // The old map goes, so that every symbol counts as newly mapped and is written again.
-        self.map = SymbolMap::default();
-        self.load_map(now)?;
-        self.was_open = true;
-        self.held_since = None;
-        self.enter(now, WriterState::Writing, "");
-        Ok(())
-    }
-
-    fn load_map(&mut self, now: Now) -> Result<(), StoreError> {
-        let rows = self.sink.load_map()?;
-        let (mut map, report) = SymbolMap::build(&rows);
-        self.board.names_since(self.names.len(), &mut self.names);
-        map.bind(&self.names);
-        let old = std::mem::replace(&mut self.map, map);
-        // Set-aside rows get another chance; whatever changed gets its newest price.
-        let again = |writer: &Writer, at: usize| {
-            let targets = writer.map.targets_of(Slot(at as u32));
-            let aside = |row: &i64| writer.missing.contains(row) || writer.quarantined.contains_key(row);
-            !writer.map.agrees_on(&old, &writer.names[at]) || targets.iter().any(|target| aside(&target.row_id))
-        };
-        let changed: Vec<usize> = (0..self.names.len()).filter(|&at| again(self, at)).collect();
-        self.missing.clear();
-        self.quarantined.clear();
-        self.misfits.clear();
-        for at in changed {
-            self.board.mark_dirty(Slot(at as u32));
-        }
-        self.reload_at = now.mono.plus(self.settings.map_reload);
-        let unmapped = self.unmapped(0).count();
-        let mut status = self.shared.status.lock();
-        if status.map_loads == 0 || status.rows_mapped != self.map.rows() || status.symbols_mapped != report.symbols {
-            tracing::info!(symbols = report.symbols, rows = self.map.rows(), unmapped, "symbol map loaded");
-        }
-        status.rows_mapped = self.map.rows();
-        status.symbols_mapped = report.symbols;
-        status.symbols_unmapped = unmapped;
-        status.map_loads += 1;
-        status.map_loaded_at = Some(now.wall);
-        status.missing = Names::default();
-        status.quarantined = Names::default();
-        drop(status);
-        *self.shared.report.lock() = Arc::new(report);
-        if self.sink.creates_symbols() {
-            self.create_symbols(now, 0)?;
-        }
-        Ok(())
-    }
-
-    /// Binds symbols that the stream has just shown for the first time.
-    fn handle_new_names(&mut self, now: Now) -> Result<(), StoreError> {
-        let known = self.names.len();
-        self.board.names_since(known, &mut self.names);
-        if self.names.len() == known {
-            return Ok(());
-        }
-        self.map.bind(&self.names[known..]);
-        if self.sink.creates_symbols() {
-            self.create_symbols(now, known)?;
-        }
-        self.shared.status.lock().symbols_unmapped = self.unmapped(0).count();
-        Ok(())
-    }
-
-    /// Gives unknown symbols rows of their own. A symbol that has a row and still no target was left out on purpose: it
-    /// is not created, so this does not repeat itself.
-    fn create_symbols(&mut self, now: Now, from: usize) -> Result<(), StoreError> {
-        let (map, names) = (&self.map, &self.names);
-        let unknown = |at: &usize| map.targets_of(Slot(*at as u32)).is_empty();
-        let mut symbols = (from..names.len()).filter(unknown).map(|at| &*names[at]).peekable();
-        if symbols.peek().is_some() && self.sink.insert_symbols(&mut symbols)? > 0 {
-            self.load_map(now)?;
-        }
-        Ok(())
-    }
-
-    fn unmapped(&self, from: usize) -> impl Iterator<Item = &Arc<str>> {
-        let unknown = |at: &usize| self.map.targets_of(Slot(*at as u32)).is_empty();
-        (from..self.names.len()).filter(unknown).map(|at| &self.names[at])
-    }
-
     fn write(&mut self, now: Now) -> Result<(), StoreError> {
         self.write_started_at = Some(now.mono);
         self.taken.clear();
         self.board.take_dirty(&mut self.taken);
         self.fill_batch();
         if self.batch.is_empty() {
+            self.enter(now, WriterState::Writing, "");
             return Ok(());
         }
         self.shared.status.lock().writing_since = Some(now.mono);
@@ -342,15 +271,22 @@ impl Writer {
             self.board.put_back(&self.taken);
             return Err(error);
         }
-        self.handle_set_aside();
+        if self.aside.handle_report(&self.report, &self.names, self.batch.rows()) {
+            let (missing, refused) = (self.aside.missing(), self.aside.refused());
+            let mut status = self.shared.status.lock();
+            (status.missing, status.quarantined) = (missing, refused);
+        }
         self.handle_written(committed);
         match self.report.deferred_because.take() {
             Some(error) => {
                 self.put_back_deferred();
+                // Somebody's lock must not make the other rows old: where a part was written, the next try is soon.
+                if self.report.rows_written > 0 {
+                    self.retry_pause = STORE_RETRY_MIN;
+                }
                 Err(error)
             }
             None => {
-                self.retry_pause = STORE_RETRY_MIN;
                 self.enter(committed, WriterState::Writing, "");
                 Ok(())
             }
@@ -365,55 +301,14 @@ impl Writer {
             for target in self.map.targets_of(taken.slot) {
                 let row_id = target.row_id;
                 match target.price(&taken.price, scale) {
-                    Err(bad) => {
-                        let at = BadPrice::ALL.iter().position(|kind| *kind == bad).expect("ALL holds every kind");
+                    Ok(price) if self.aside.holds(row_id, &price) => {}
+                    Ok(price) => self.batch.push(&taken.stamp, RowPrice { row_id, slot: taken.slot, price }),
+                    Err(kind) => {
+                        let at = BadPrice::ALL.iter().position(|bad| *bad == kind).expect("ALL holds every kind");
                         self.shared.status.lock().bad_prices[at] += 1;
-                        if self.misfits.insert(row_id) {
-                            let symbol = &*self.names[taken.slot.index()];
-                            tracing::warn!(symbol, row_id, price = %taken.price, kind = %bad, "price does not fit its column");
-                        }
+                        self.aside.handle_misfit(&self.names[taken.slot.index()], row_id, &taken.price, kind);
                     }
-                    Ok(_) if self.missing.contains(&row_id) => {}
-                    Ok(price) => match self.quarantined.get(&row_id) {
-                        Some((refused, _)) if *refused == price => {}
-                        _ => self.batch.push(&taken.stamp, RowPrice { row_id, slot: taken.slot, price }),
-                    },
                 }
-            }
-        }
-    }
-
-    /// Rows that are not there, and rows whose value was refused: said once, and left out from now on.
-    fn handle_set_aside(&mut self) {
-        if !self.report.missing.is_empty() {
-            self.missing.extend(&self.report.missing);
-            let mut ids: Vec<i64> = self.missing.iter().copied().collect();
-            ids.sort_unstable();
-            let names = Names::collect(ids.iter().map(i64::to_string));
-            tracing::warn!(rows = names.count, ids = %names, "rows of the symbol map are not in the price table");
-            self.shared.status.lock().missing = names;
-        }
-        if !self.report.refused.is_empty() {
-            for row in &self.report.refused {
-                let symbol = &*self.names[row.slot.index()];
-                let (row_id, price) = (row.row_id, row.price);
-                tracing::warn!(symbol, row_id, %price, error = row.sentence, "row quarantined: the database refused its price");
-                self.quarantined.insert(row_id, (price, format!("{symbol} (row {row_id}): {}", row.sentence)));
-            }
-            let names = Names::collect(self.quarantined.values().map(|(_, sentence)| sentence.clone()));
-            self.shared.status.lock().quarantined = names;
-        }
-        // A row whose next price was taken is in quarantine no longer.
-        if !self.quarantined.is_empty() {
-            let before = self.quarantined.len();
-            for row in self.batch.rows() {
-                if self.quarantined.get(&row.row_id).is_some_and(|(refused, _)| *refused != row.price) {
-                    self.quarantined.remove(&row.row_id);
-                }
-            }
-            if self.quarantined.len() != before {
-                let names = Names::collect(self.quarantined.values().map(|(_, sentence)| sentence.clone()));
-                self.shared.status.lock().quarantined = names;
             }
         }
     }
@@ -421,7 +316,9 @@ impl Writer {
     fn handle_written(&mut self, committed: Now) {
         let mut newest = self.newest_written;
         let mut sampled = 0;
-        for taken in &self.taken {
+        // A frame of which a part is put off is not committed yet.
+        let whole = if self.report.deferred.is_empty() { self.taken.as_slice() } else { &[] };
+        for taken in whole {
             // One sample for each frame that is new; values written again after a reload are no news.
             if taken.stamp.seq > self.newest_written && taken.stamp.seq != sampled {
                 sampled = taken.stamp.seq;
@@ -483,6 +380,9 @@ impl Writer {
         if status.state == state {
             return;
         }
+        if state == WriterState::Writing {
+            self.retry_pause = STORE_RETRY_MIN;
+        }
         let before = std::mem::replace(&mut status.state, state);
         let lasted_s = (now.wall.as_millis() - status.state_since.as_millis()) / 1_000;
         status.state_since = now.wall;
@@ -497,23 +397,5 @@ impl Writer {
                 tracing::warn!(store, state = %state, reason = sentence, "prices cannot be written; the newest are kept")
             }
         }
-    }
-
-    fn report_unseen(&mut self, now: Now) {
-        let before = Mono::from_nanos(now.mono.as_nanos().saturating_sub(SYMBOL_UNSEEN_MAX.as_nanos() as u64));
-        self.slots.clear();
-        self.board.unseen(before, &mut self.slots);
-        self.slots.retain(|slot| slot.index() < self.names.len() && !self.map.targets_of(*slot).is_empty());
-        let unseen = Names::collect(self.slots.iter().map(|slot| self.names[slot.index()].to_string()));
-        let mut status = self.shared.status.lock();
-        if status.unseen == unseen {
-            return;
-        }
-        if unseen.count > 0 {
-            tracing::warn!(symbols = unseen.count, names = %unseen, "symbols tracked but unseen for 60 s");
-        } else {
-            tracing::info!("every tracked symbol is seen again");
-        }
-        status.unseen = unseen;
     }
 }

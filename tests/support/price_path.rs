@@ -25,7 +25,7 @@ pub const EVENT_MS: i64 = 1_795_419_015_000;
 /// Symbols of both frames that are USDⓈ-M.
 pub const SYMBOLS: usize = 673 + 191;
 /// What TLS hands over at once.
-const RECORD: usize = 16 << 10;
+pub const RECORD: usize = 16 << 10;
 
 const CRYPTO: &str = include_str!("../fixtures/mark_price_arr.json");
 const TRADFI: &str = include_str!("../fixtures/mark_price_arr_tradfi.json");

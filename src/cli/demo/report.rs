@@ -97,7 +97,10 @@ impl Report {
         let mut lines = vec![
             String::new(),
             format!("ledger  sent       {} frames, {} entries", ledger.frames_sent, ledger.entries_sent),
-            format!("        received   {} frames, {} entries, {} ticks", ledger.frames_received, ledger.entries_received, self.ticks),
+            format!(
+                "        received   {} frames, {} entries, {} ticks",
+                ledger.frames_received, ledger.entries_received, self.ticks
+            ),
             format!("        accepted   {} prices, {} of them conflated", ledger.accepted, ledger.conflated),
             format!("        written    {} rows in {} commits", ledger.rows_written, self.commits),
             format!("        rejected   {}", counted(&ledger.rejected)),

@@ -17,7 +17,7 @@ const ONE_TICK: Duration = Duration::from_millis(200);
 /// How far the clock is put ahead for [`Check::StampsAreReceiveTimes`].
 const CLOCK_AHEAD_MICROS: i64 = 3_600_000_000;
 /// Bytes kept of each message for [`Check::MemoryIsFlat`].
-const KEPT_PER_MESSAGE: usize = 8 << 20;
+const KEPT_PER_MESSAGE: usize = 16 << 20;
 
 /// What the demo and its saboteur share.
 #[derive(Debug, Default)]
@@ -114,7 +114,8 @@ mod tests {
         let mut frame = br#"[{"E":1000000000000,"s":"A","p":"1.0","st":2},{"E":1000003600000,"s":"B","p":"27182.81828459","st":1}]"#.to_vec();
         hide_false_event_time(&mut frame);
         relabel_coin_m(&mut frame);
-        let changed = r#"[{"E":1000000000000,"s":"A","p":"1.0","st":1},{"E":1000000000000,"s":"B","p":"27182.81828459","st":1}]"#;
+        let changed =
+            r#"[{"E":1000000000000,"s":"A","p":"1.0","st":1},{"E":1000000000000,"s":"B","p":"27182.81828459","st":1}]"#;
         assert_eq!(String::from_utf8(frame).unwrap(), changed);
     }
 }

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use crate::ops::status::{StreamState, WriterState};
 use crate::ops::Status;
+use crate::ops::status::{StreamState, WriterState};
 
 /// The terminal, or whatever standard error is.
 pub struct View {
@@ -59,10 +59,10 @@ impl View {
             WriterState::WaitingForLock => "waiting",
             WriterState::Stopped => "stopped",
         };
-        let latency = status.writer.tick_to_commit_us.map_or_else(
-            || "-".to_owned(),
-            |us| format!("{:.1}/{:.1} ms", us.p50 as f64 / 1e3, us.p99 as f64 / 1e3),
-        );
+        let latency = status
+            .writer
+            .tick_to_commit_us
+            .map_or_else(|| "-".to_owned(), |us| format!("{:.1}/{:.1} ms", us.p50 as f64 / 1e3, us.p99 as f64 / 1e3));
         let line = format!(
             "{:5.1} s  {stream:<12} {:4.1} ticks/s {:5.0} prices/s  {writer:<8} {:5.0} rows/s  tick to commit p50/p99 {latency}  \
              RSS {:.1} MB  faults {} injected, {} survived",

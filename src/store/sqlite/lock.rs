@@ -46,6 +46,16 @@ impl FileLock {
         Ok(Some(FileLock { file }))
     }
 
+    /// Who holds the lock now, by the name in it; `None` when nobody does. Takes nothing and creates nothing.
+    #[must_use]
+    pub fn current_holder(database: &Path) -> Option<String> {
+        let file = File::open(lock_path(database)).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(FileLock::holder(database)),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+
     /// Who wrote their name into the lock file.
     #[must_use]
     pub fn holder(database: &Path) -> String {
@@ -81,7 +91,9 @@ mod tests {
         let first = FileLock::try_take(&database, "prices on host, process 7").unwrap().unwrap();
         assert!(FileLock::try_take(&database, "second").unwrap().is_none());
         assert_eq!(FileLock::holder(&database), "prices on host, process 7");
+        assert_eq!(FileLock::current_holder(&database).as_deref(), Some("prices on host, process 7"));
         drop(first);
+        assert_eq!(FileLock::current_holder(&database), None);
         assert!(FileLock::try_take(&database, "second").unwrap().is_some());
         let missing = FileLock::try_take(&folder.path().join("no/a.sqlite"), "x").unwrap_err();
         assert_eq!(missing.class(), ErrorClass::Unreachable);

@@ -48,6 +48,21 @@ impl SqliteStore {
         SqliteStore::open_existing(path).map_err(|error| error.during(&doing))
     }
 
+    /// Opens a file that is there, to read only.
+    ///
+    /// # Errors
+    /// A file that is not there or is no database.
+    pub fn open_read_only(path: &Path) -> Result<SqliteStore> {
+        let doing = format!("cannot read {}", path.display());
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || -> Result<SqliteStore> {
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            Ok(SqliteStore { connection, path: path.to_owned(), identity: identity(path) })
+        };
+        open().map_err(|error| error.during(&doing))
+    }
+
     /// Runs `work` in one transaction.
     ///
     /// # Errors

@@ -1,0 +1,397 @@
+//! `demo`: a simulated exchange, the price stream against it, faults, and a ledger that must balance.
+//!
+//! The parts are the real ones: the role that `prices` runs, TLS and WebSocket on loopback, instruments over REST, SQLite in
+//! a temporary folder. Only the exchange is simulated, and it keeps the truth that the [`judge`] compares with.
+
+pub(crate) mod check;
+mod judge;
+mod report;
+mod saboteur;
+mod truth;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use check::Check;
+
+use super::args::DemoArgs;
+use super::exit::{CommandError, Exit};
+use super::out;
+use crate::daemon::price_role::{PriceRole, PriceRoleConfig, faults_by_kind};
+use crate::daemon::shown::{self, Shown};
+use crate::daemon::wiring;
+use crate::domain::limits::STOP_MAX;
+use crate::domain::time::SystemClock;
+use crate::domain::{Clock, Mono, Random, Venue};
+use crate::exchange::{exchange, list_instruments};
+use crate::ops::settings::{SecretUrl, Settings};
+use crate::ops::signals::Signal;
+use crate::ops::status::{RateMeter, rss_bytes};
+use crate::ops::{RestClient, Signals, Status};
+use crate::sim::{Ledger, Script, SimConfig, SimHandle, Simulator};
+use crate::store::rows::TokenMapper;
+use crate::store::sqlite::SqliteStore;
+use judge::Evidence;
+use report::{CheckReport, Percentiles, Report};
+use saboteur::{Saboteur, Watch};
+use view::{Moment, View};
+
+/// The client's silence limit: a stall has to be found within a demo.
+const SILENCE: Duration = Duration::from_secs(2);
+/// From one look at role and table to the next.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long faults that are still to come are waited for.
+const FAULTS_MAX: Duration = Duration::from_secs(30);
+/// How long the end may take: prices frozen, last tick delivered, written, compared.
+const SETTLE_MAX: Duration = Duration::from_secs(20);
+/// How long frames are counted in the quiet end.
+const QUIET: Duration = Duration::from_secs(3);
+
+pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
+    let signals = Signals::listen().map_err(system)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let mut view = View::new();
+    let status = Status::new("demo", clock.now().wall, Duration::from_secs(1));
+    let shown = Arc::new(Shown::new(status.clone()));
+    let page = shown::open_page(args.page, &shown);
+    match &page {
+        Some(page) => view.say(&format!("live page: http://{}/", page.address())),
+        None => view.say(&format!("no live page: {} is taken; --page ADDRESS names another", args.page)),
+    }
+
+    let folder = Folder::create().map_err(|error| CommandError::new(Exit::CantCreate, error.to_string()))?;
+    let seed = args.seed.map_or_else(super::seed, Ok)?;
+    let sim = Simulator::start(SimConfig { seed, ..SimConfig::default() }).map_err(system)?;
+    let settings = settings(&sim, folder.path())?;
+    prepare(&sim, &settings, folder.path(), args.break_check)?;
+    let watch = Arc::new(Watch::default());
+    let config = PriceRoleConfig {
+        session: wiring::price_session(&settings)?,
+        sink: wiring::price_sink(&settings, "kraite-streams demo")?,
+        writer: wiring::writer_settings(&settings),
+    };
+    let breaks = args.break_check;
+    let watched = Arc::clone(&watch);
+    let role = PriceRole::start(config, Arc::clone(&clock), Random::from_seed(seed), move |consumer| {
+        Box::new(Saboteur::new(consumer, watched, breaks))
+    })
+    .map_err(system)?;
+    shown.show_prices(role.newest_reader());
+    let store = SqliteStore::open(&database(folder.path()))?;
+    let mut demo =
+        Demo { args, seed, clock, shown, status, view, sim, role, store, watch, signals, looks: Looks::default() };
+    demo.view.say(&format!(
+        "seed {seed}; {} symbols a second from {}; {} s{}",
+        demo.sim.listed().len(),
+        demo.sim.stream_base(),
+        args.seconds,
+        if args.no_faults { ", no faults" } else { ", with faults" }
+    ));
+    let interrupted = demo.run_stream()?;
+    let report = demo.settle_and_judge()?;
+    for line in report.lines() {
+        demo.view.say(&line);
+    }
+    if args.json {
+        let text =
+            serde_json::to_string(&report).map_err(|error| CommandError::new(Exit::Software, error.to_string()))?;
+        out(&format!("{text}\n"))?;
+    }
+    if args.hold && !interrupted {
+        demo.hold()?;
+    }
+    let ok = report.ok;
+    let Demo { role, sim, clock, .. } = demo;
+    role.stop(STOP_MAX, &*clock);
+    sim.stop();
+    Ok(if ok { Exit::Ok } else { Exit::Failed })
+}
+
+struct Demo<'a> {
+    args: &'a DemoArgs,
+    seed: u64,
+    clock: Arc<dyn Clock>,
+    shown: Arc<Shown>,
+    status: Status,
+    view: View,
+    sim: SimHandle,
+    role: PriceRole,
+    store: SqliteStore,
+    watch: Arc<Watch>,
+    signals: Signals,
+    looks: Looks,
+}
+
+/// What was seen while it ran.
+#[derive(Default)]
+struct Looks {
+    sightings: Vec<String>,
+    future_stamps: Vec<String>,
+    rss_warm: u64,
+    shown_at: Option<Mono>,
+    ticks: RateMeter,
+}
+
+impl Demo<'_> {
+    /// Lets it run for its time; says whether a signal cut it short.
+    fn run_stream(&mut self) -> Result<bool, CommandError> {
+        let began = self.clock.now().mono;
+        let time = Duration::from_secs(self.args.seconds);
+        if !self.args.no_faults {
+            self.sim.run_script(Script::demo(self.args.seconds, self.seed));
+        }
+        loop {
+            let elapsed = self.clock.now().mono.since(began);
+            if elapsed >= time {
+                return Ok(false);
+            }
+            if elapsed * 2 >= time {
+                self.watch.second_half.store(true, Ordering::Relaxed);
+            }
+            // A quarter of the time warms up: the first connection, the first write of every row, the first faults.
+            if elapsed * 4 >= time && self.looks.rss_warm == 0 {
+                self.looks.rss_warm = rss_bytes().unwrap_or(0);
+            }
+            self.look(elapsed)?;
+            if self.wait(LOOK_EVERY)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// One look at role, simulator and table.
+    fn look(&mut self, elapsed: Duration) -> Result<(), CommandError> {
+        let now = self.clock.now();
+        // Stamps are read before the clock is: a row stamped later than that is stamped in the future.
+        let rows = self.store.priced_rows()?;
+        let after = self.clock.now();
+        judge::look(&rows, after.wall, &mut self.looks.sightings, &mut self.looks.future_stamps);
+        if self.looks.shown_at.is_some_and(|at| now.mono.since(at) < Duration::from_secs(1)) {
+            return Ok(());
+        }
+        self.looks.shown_at = Some(now.mono);
+        self.role.fill(&mut self.status, now);
+        self.shown.show(&self.status);
+        let ticks_per_s = self.looks.ticks.rate(self.watch.ticks.load(Ordering::Relaxed), now.mono);
+        let ledger = self.sim.ledger();
+        let injected = ledger.faults_total();
+        // A fault inside the data breaks no connection: it is survived when it is over.
+        let breaking = |kind: &str| kind.parse::<crate::sim::FaultKind>().is_ok_and(|kind| kind.ends_connection());
+        let within: u64 = ledger.faults.iter().filter(|(kind, _)| !breaking(kind)).map(|(_, count)| count).sum();
+        let named: u64 = self.role.stream().faults_by_kind.iter().sum();
+        let survived = injected.min(named + within);
+        self.view.show(&self.status, Moment { elapsed, ticks_per_s, injected, survived });
+        Ok(())
+    }
+
+    /// Waits; says whether a signal asked to stop.
+    fn wait(&self, time: Duration) -> Result<bool, CommandError> {
+        match self.signals.receiver().recv_timeout(time) {
+            Ok(Signal::Stop) => Ok(true),
+            Ok(Signal::Reload) | Err(crossbeam_channel::RecvTimeoutError::Timeout) => Ok(false),
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+                Err(CommandError::new(Exit::Software, "the signal thread is gone"))
+            }
+        }
+    }
+
+    /// In a short run the script's last faults may still wait for a connection: they get the time they need.
+    fn wait_for_faults(&mut self) -> Result<(), CommandError> {
+        if self.args.no_faults {
+            return Ok(());
+        }
+        let scripted = Script::demo(self.args.seconds, self.seed).steps().count() as u64;
+        let began = self.clock.now().mono;
+        let deadline = began.plus(FAULTS_MAX);
+        while self.sim.ledger().faults_total() < scripted && self.clock.now().mono < deadline {
+            self.look(Duration::from_secs(self.args.seconds) + self.clock.now().mono.since(began))?;
+            self.wait(LOOK_EVERY)?;
+        }
+        Ok(())
+    }
+
+    /// Freezes prices, lets the last of them reach the table, and judges.
+    fn settle_and_judge(&mut self) -> Result<Report, CommandError> {
+        self.wait_for_faults()?;
+        let rss_end = rss_bytes().unwrap_or(0);
+        self.sim.quiesce();
+        let settled = self.sim.wait_settled(SETTLE_MAX);
+        if !settled {
+            self.view.say("the stream did not settle: no live connection has had the whole list at its last prices");
+        }
+        let quiet_frames = self.count_quiet_frames()?;
+        let book = truth::book(&self.sim);
+        let deadline = self.clock.now().mono.plus(if settled { SETTLE_MAX } else { Duration::ZERO });
+        // The last commit may be on its way: the table has until the deadline to agree.
+        let rows = loop {
+            let rows = self.store.priced_rows()?;
+            let comparison = truth::compare(&rows, &book, &self.sim.last_valid_prices());
+            let agrees = comparison.wrong.is_empty() && comparison.wrong_shifted.is_empty();
+            if agrees || self.clock.now().mono >= deadline || self.args.break_check.is_some() {
+                break rows;
+            }
+            self.wait(LOOK_EVERY)?;
+        };
+        judge::look(&rows, self.clock.now().wall, &mut self.looks.sightings, &mut self.looks.future_stamps);
+        let (ledger, stream, writer) = (self.sim.ledger(), self.role.stream(), self.role.writer());
+        let verdicts = Evidence {
+            sim: &self.sim,
+            ledger: &ledger,
+            with_faults: !self.args.no_faults,
+            rows: &rows,
+            book: &book,
+            stream: &stream,
+            sightings: &self.looks.sightings,
+            future_stamps: &self.looks.future_stamps,
+            quiet_frames,
+            rss: (self.looks.rss_warm, rss_end),
+        }
+        .judge();
+        let counts = &stream.counts;
+        Ok(Report {
+            ok: verdicts.iter().all(|verdict| verdict.ok),
+            seconds: self.clock.now().mono.since(Mono::ZERO).as_secs_f64(),
+            seed: self.seed,
+            ticks: self.watch.ticks.load(Ordering::Relaxed),
+            rows_written: writer.rows_written,
+            commits: writer.commits,
+            tick_to_commit_us: Percentiles {
+                p50: writer.tick_to_commit_us.p50,
+                p99: writer.tick_to_commit_us.p99,
+                max: writer.tick_to_commit_us.max,
+            },
+            rss_bytes: rss_end,
+            faults: ledger.faults.clone(),
+            faults_named: faults_by_kind(&stream).collect(),
+            ledger: report::Ledger {
+                frames_sent: ledger.frames_delivered + ledger.unbalanced_delivered,
+                entries_sent: ledger.entries_delivered,
+                frames_received: counts.frames,
+                entries_received: counts.entries,
+                accepted: counts.accepted,
+                conflated: counts.conflated,
+                rejected: counts.rejected_by_kind().filter(|(_, count)| *count > 0).collect(),
+                frames_refused: counts.frame_faults_by_kind().filter(|(_, count)| *count > 0).collect(),
+                rows_written: writer.rows_written,
+            },
+            checks: verdicts.into_iter().map(CheckReport::from).collect(),
+        })
+    }
+
+    /// Frames sent and received in the quiet end. Both ends of the count lie between two ticks: the simulator's count must
+    /// not move while the client's is read.
+    fn count_quiet_frames(&self) -> Result<(u64, u64), CommandError> {
+        let (sent_before, received_before) = self.frames_at_rest()?;
+        self.wait(QUIET)?;
+        let (sent_after, received_after) = self.frames_at_rest()?;
+        Ok((sent_after - sent_before, received_after - received_before))
+    }
+
+    fn frames_at_rest(&self) -> Result<(u64, u64), CommandError> {
+        const REST: Duration = Duration::from_millis(150);
+        let sent = |ledger: &Ledger| ledger.frames_delivered;
+        let mut tries = 0;
+        loop {
+            let before = sent(&self.sim.ledger());
+            self.wait(REST)?;
+            let received = self.role.stream().counts.frames;
+            let after = sent(&self.sim.ledger());
+            tries += 1;
+            if before == after || tries == 20 {
+                return Ok((after, received));
+            }
+        }
+    }
+
+    /// Stays up until a signal.
+    fn hold(&mut self) -> Result<(), CommandError> {
+        self.view.say("");
+        self.view
+            .say(&format!("holding; prices move on the page, the stream is {}; Ctrl-C ends it", self.sim.stream_url()));
+        let began = self.clock.now().mono;
+        loop {
+            self.look(self.clock.now().mono.since(began))?;
+            if self.wait(LOOK_EVERY)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn settings(sim: &SimHandle, folder: &Path) -> Result<Settings, CommandError> {
+    let roots = folder.join("simulator.pem");
+    sim.write_ca(&roots).map_err(|error| CommandError::new(Exit::CantCreate, error.to_string()))?;
+    let mut settings = Settings::default();
+    settings.prices.url = sim.stream_base();
+    settings.prices.silence = SILENCE;
+    settings.net.extra_roots = Some(roots);
+    settings.net.rest = std::array::from_fn(|_| Some(sim.rest_base()));
+    settings.store.url = SecretUrl::new(format!("sqlite:{}", database(folder).display()));
+    Ok(settings)
+}
+
+/// Tables, instruments from the simulator's REST, and a token mapper for each pair whose names differ.
+fn prepare(sim: &SimHandle, settings: &Settings, folder: &Path, breaks: Option<Check>) -> Result<(), CommandError> {
+    let mut store = SqliteStore::open(&database(folder))?;
+    store.migrate()?;
+    let client = RestClient::new(wiring::tls_config(settings)?, settings.net.connect_deadline);
+    for venue in Venue::ALL {
+        let base = settings.net.rest_base(venue).unwrap_or(exchange(venue).rest_base()).to_owned();
+        let list = list_instruments(exchange(venue), &base, |url| client.get(url))
+            .map_err(|error| CommandError::new(Exit::Software, format!("the simulator's instruments: {error}")))?;
+        store.upsert_instruments(&list.instruments)?;
+    }
+    let systems = store.map_rows()?.systems;
+    let mappers: Vec<TokenMapper> = sim
+        .cross_listings()
+        .iter()
+        .filter_map(|cross| {
+            let source = cross.source.as_ref().filter(|source| source.token != cross.token)?;
+            let system = systems.iter().find(|system| system.canonical == cross.venue.canonical())?;
+            Some(TokenMapper {
+                binance_token: source.token.clone(),
+                other_token: cross.token.clone(),
+                other_api_system_id: system.id,
+                price_ratio: (breaks == Some(Check::RatioIsExact)).then(|| "1".to_owned()),
+            })
+        })
+        .collect();
+    store.upsert_token_mappers(&mappers)?;
+    Ok(())
+}
+
+fn database(folder: &Path) -> PathBuf {
+    folder.join("demo.sqlite")
+}
+
+fn system(error: std::io::Error) -> CommandError {
+    CommandError::new(Exit::Software, error.to_string())
+}
+
+/// A folder that goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create() -> std::io::Result<Folder> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(std::io::Error::other)?;
+        let name = format!("kraite-streams-demo-{:016x}", u64::from_le_bytes(random));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path)?;
+        Ok(Folder(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is the system's temporary folder's to clean.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
