@@ -13,10 +13,6 @@ mod envelope;
 #[path = "support/json_docs.rs"]
 mod json_docs;
 
-#[path = "../fuzz/bodies/php_serializer.rs"]
-#[allow(dead_code, reason = "the envelope's body uses the rest")]
-mod php_serializer;
-
 #[global_allocator]
 static ALLOCATOR: counting_alloc::CountingAlloc = counting_alloc::CountingAlloc;
 
@@ -47,7 +43,7 @@ fn bodies_are_phps_bytes() {
 fn every_fixture_agrees_with_the_twin() {
     for (name, bytes) in json_docs::fixtures() {
         eprintln!("{name}");
-        php_serializer::php_serializer(&bytes);
+        envelope::php_serializer::php_serializer(&bytes);
         for choice in 0..4 {
             envelope::envelope(&[&[0, choice][..], &bytes].concat());
         }
@@ -59,7 +55,7 @@ fn fuzzed_documents_agree_with_the_twin() {
     let mut random = Random::from_seed(11);
     for _ in 0..4_000 {
         let document = json_docs::document(&mut random);
-        php_serializer::php_serializer(&document);
+        envelope::php_serializer::php_serializer(&document);
         envelope::envelope(&[&random.next_u64().to_le_bytes()[..2], &document].concat());
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 #[path = "php_serializer.rs"]
 #[allow(dead_code, reason = "its own target uses the rest")]
-mod php_serializer;
+pub mod php_serializer;
 
 use php_serializer::{Key, Php, assert_same, is_limit_of_the_twin, read_php, twin};
 

@@ -10,6 +10,11 @@ const QUOTE_MAX: usize = 200;
 
 /// The class of an error code and its explanation.
 pub(super) fn class_of(code: &str, detail: &str) -> PushErrorClass {
+    // An EXEC that is itself refused says so inside: "Transaction discarded because of: NOPERM …".
+    if let ("EXECABORT", Some((_, cause))) = (code, detail.split_once("because of: ")) {
+        let (code, detail) = cause.split_once(' ').unwrap_or((cause, ""));
+        return class_of(code, detail);
+    }
     match code {
         "OOM" => PushErrorClass::Oom,
         "READONLY" | "MISCONF" | "NOREPLICAS" | "MASTERDOWN" => PushErrorClass::ReadOnly,
@@ -81,7 +86,9 @@ mod tests {
             ("ERR", "max number of clients reached", PushErrorClass::Down),
             ("ERR", "unknown command", PushErrorClass::Other),
             ("WRONGTYPE", "Operation against a key", PushErrorClass::Other),
-            ("EXECABORT", "Transaction discarded", PushErrorClass::Other),
+            ("EXECABORT", "Transaction discarded because of previous errors.", PushErrorClass::Other),
+            ("EXECABORT", "Transaction discarded because of: OOM command not allowed", PushErrorClass::Oom),
+            ("EXECABORT", "Transaction discarded because of: NOPERM this user", PushErrorClass::Auth),
         ] {
             assert_eq!(class_of(code, detail), class, "{code} {detail}");
         }
