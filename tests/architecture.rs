@@ -28,6 +28,7 @@ const CRATE_ROOMS: &[(&str, &[&str])] = &[
     ("simd_json", &["exchange"]),
     ("postgres", &["store"]),
     ("rusqlite", &["store", "prices"]),
+    ("redis", &["queue"]),
     ("ureq", &["ops"]),
     ("hyper", &["ops"]),
     ("tokio", &["ops"]),

@@ -46,7 +46,7 @@ pub struct Forgot {
 /// From where the spool is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rewind {
-    /// The first record behind this one.
+    /// The first record behind this one; where the spool does not know its epoch, as [`Rewind::ToLastAudited`].
     Behind(Watermark),
     /// The first record that no consumer is known to have committed; without an audit, the oldest that is retained.
     ToLastAudited,

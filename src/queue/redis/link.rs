@@ -1,5 +1,5 @@
 //! One connection to a Redis: opened, greeted, asked who it is. Every read and write has a deadline, so a stopped server is
-//! noticed, and the first silence ends the connection.
+//! noticed, and the first silence ends the connection. Only the lookup of a host's name has the system resolver's patience.
 
 use std::time::Duration;
 

@@ -175,17 +175,14 @@ impl RedisProducer {
             self.landed = found;
             return Ok(());
         }
+        let Some(kept) = what_is_left(expected, found) else { return Ok(()) };
         self.landed = None;
-        let text = match found {
+        let text = match kept {
             Some(kept) => format!("Redis lost jobs that it had taken: it has them up to position {}", kept.position),
             None => "Redis lost everything that it had taken".to_owned(),
         };
-        Err(PushError {
-            class: PushErrorClass::Forgot,
-            doubtful: false,
-            text,
-            forgot: Some(Forgot { kept: found, window }),
-        })
+        let forgot = Some(Forgot { kept, window });
+        Err(PushError { class: PushErrorClass::Forgot, doubtful: false, text, forgot })
     }
 
     fn read_watermark(&self, link: &mut Link) -> Result<Option<Watermark>, PushError> {
@@ -259,9 +256,8 @@ impl RedisProducer {
             (_, Value::ServerError(error)) => return Err(answered(error, &link.server)),
             (Some(found), Value::Int(depth)) => {
                 pushed.depth = depth.unsigned_abs();
-                if self.expected.is_some_and(|expected| expected != found) {
-                    pushed.forgot = Some(Forgot { kept: found, window: link.facts.loss_window() });
-                }
+                let left = self.expected.and_then(|expected| what_is_left(expected, found));
+                pushed.forgot = left.map(|kept| Forgot { kept, window: link.facts.loss_window() });
                 self.expected = Some(if has_watermark { batch.watermark() } else { found });
             }
             _ => return Err(PushError { doubtful: true, ..link.strange("a push", &outcome) }),
@@ -360,11 +356,47 @@ impl JobSink for RedisProducer {
     }
 }
 
+/// What a server that must have `expected` still has when it says `found`; none when it lost nothing.
+///
+/// A watermark ahead of the expected one is a straggler's, or of the time before a rewind: what lies below it was pushed to this
+/// server all the same. Ahead in another epoch it is another spool's, which says nothing of this one.
+fn what_is_left(expected: Option<Watermark>, found: Option<Watermark>) -> Option<Option<Watermark>> {
+    let expected = expected?;
+    match found {
+        Some(found) if found == expected => None,
+        Some(found) if found.position > expected.position => (found.epoch != expected.epoch).then_some(None),
+        kept => Some(kept),
+    }
+}
+
 /// The watermark in an answer of HGET; none when it is no such answer. A text that is not ours counts as no watermark.
 fn watermark_of(answer: &Value) -> Option<Option<Watermark>> {
     match answer {
         Value::Nil => Some(None),
         Value::BulkString(text) => Some(read_watermark(text)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_suffix_is_told_from_a_straggler() {
+        let mark = |epoch: u8, position| Some(Watermark { epoch: [epoch; 16], position });
+        for (expected, found, left) in [
+            (None, None, None),
+            (None, mark(1, 5), None),
+            (mark(1, 5), mark(1, 5), None),
+            (mark(1, 5), mark(1, 3), Some(mark(1, 3))),
+            (mark(2, 5), mark(1, 3), Some(mark(1, 3))),
+            (mark(1, 5), None, Some(None)),
+            (mark(1, 5), mark(1, 9), None),
+            (mark(2, 5), mark(1, 9), Some(None)),
+            (mark(2, 5), mark(1, 5), Some(mark(1, 5))),
+        ] {
+            assert_eq!(what_is_left(expected, found), left, "{expected:?} {found:?}");
+        }
     }
 }
