@@ -320,7 +320,7 @@ impl Connection {
     /// When the socket is broken.
     pub(super) fn write(&mut self, delivered: &mut Vec<(u64, Mark)>) -> Result<(), Ending> {
         loop {
-            if self.owed() == 0 {
+            if self.is_flushed() {
                 self.out.clear();
                 self.out_start = 0;
                 if self.out.capacity() > FILLER_CHUNK {

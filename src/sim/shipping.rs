@@ -116,7 +116,7 @@ impl Server {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let frame = parcels
                 .first()
-                .and_then(|parcel| wrap(connection, index, parcel, account, &self.rules, true, now).ok());
+                .and_then(|parcel| wrap(connection, index, parcel, account, &self.rules, false, now).ok());
             if let Some(frame) = frame {
                 connection.pump();
                 connection.queue(&frame[..frame.len() / 2]);
@@ -264,12 +264,11 @@ fn wrap(
     let is_half_open = connection.half_open.is_some();
     let Phase::WebSocket(side) = &mut connection.phase else { return Err(Missed::NobodyListened) };
     let private = side.private_mut().ok_or(Missed::NobodyListened)?;
-    // A key that dies at this very moment still delivers.
-    let at = if dying { crate::domain::Mono::ZERO } else { now.mono };
-    let subscription = private.route(index, parcel.event.name, &account.keys, &rules.private, at)?;
-    if now.mono < private.muted_until {
-        return Err(Missed::Mute);
-    }
+    let is_alive = |key: &str| match dying {
+        true => account.keys.active().is_some_and(|active| **active == *key),
+        false => account.keys.delivers(key, now.mono),
+    };
+    let subscription = private.route(index, parcel.event.name, is_alive, &rules.private, now.mono)?;
     if is_half_open {
         return Err(Missed::HalfOpen);
     }
@@ -310,7 +309,8 @@ pub(super) fn is_struck_by(
     }
     let side = connection.websocket().and_then(|side| side.private_mut());
     side.is_some_and(|side| {
-        let routed = side.route(index, "ORDER_TRADE_UPDATE", &account.keys, &rules.private, now.mono);
+        let is_alive = |key: &str| account.keys.delivers(key, now.mono);
+        let routed = side.route(index, "ORDER_TRADE_UPDATE", is_alive, &rules.private, now.mono);
         // A connection that filters orders out lives all the same.
         matches!(routed, Ok(_) | Err(Missed::Filtered)) && now.mono >= side.muted_until.max(side.stalled_until)
     })

@@ -14,6 +14,10 @@ impl Server {
         if let (Some(farewell), (Mono::NEVER, _)) = (connection.farewell, connection.deadline) {
             connection.deadline = (now.mono.plus(CLOSE_MAX), farewell.ending);
         }
+        if connection.half_open.is_none() && connection.asleep_until > now.mono {
+            // Nothing can be expected of a client that has not been answered.
+            connection.deadline.0 = connection.deadline.0.max(connection.asleep_until.plus(CLOSE_MAX));
+        }
         self.timers.enter(connection.id, connection.due(), &mut connection.timer);
         self.connections.insert(connection.id, connection);
     }

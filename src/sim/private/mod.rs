@@ -4,12 +4,14 @@
 //! Time, prices and randomness are passed in; each account draws from a source of its own, so what happens on it depends on
 //! the seed and on the number of its steps only.
 
+mod account_events;
 pub mod account_ledger;
 pub mod book;
 mod decimal;
 pub(in crate::sim) mod desk;
 mod event;
 pub mod fault;
+mod instruments;
 pub mod life;
 #[cfg(test)]
 mod life_tests;
@@ -27,13 +29,13 @@ use std::time::Duration;
 use crate::domain::limits::{SIM_FRAME_BYTES_KEPT_MAX, SIM_FRAMES_RECORDED_MAX, SIM_REPLAY_FRAMES};
 use crate::domain::{Mono, Now, Random};
 
-use super::listing::{Contract, Listed};
 use super::venue::Market;
 use account_ledger::AccountLedger;
 use book::{AccountBook, Instrument};
 use decimal::ONE;
 pub(in crate::sim) use event::{Event, ExpiryNotice, listen_key_expired};
 use fault::AccountFault;
+use instruments::instruments;
 use life::{LifeKind, Lives};
 use listen_key::KeyRing;
 pub use subscription::Spellings;
@@ -394,33 +396,4 @@ fn synthetic(what: &str, index: usize, random: &mut Random) -> String {
         text.push(char::from(ALPHABET[random.below(32) as usize]));
     }
     text
-}
-
-/// Up to a dozen perpetuals: those that are known for something, then whatever is there.
-fn instruments(listed: &[Listed]) -> Arc<[Arc<Instrument>]> {
-    const KNOWN: [&str; 7] = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT", "1000PEPEUSDT", "币安人生USDT", "龙虾USDT"];
-    let tradable = |l: &Listed| {
-        // Cheaper ones would need quantities beyond 64 bits of units.
-        l.contract == Contract::Perpetual && l.quote == "USDT" && !l.settling && l.start >= 100_000
-    };
-    let known = KNOWN.iter().filter_map(|name| listed.iter().position(|l| l.symbol == *name));
-    let others = (0..listed.len()).filter(|&at| !KNOWN.contains(&listed[at].symbol.as_str()));
-    let chosen = known.chain(others).filter(|&at| tradable(&listed[at])).take(12);
-    let build = |(n, position): (usize, usize)| {
-        let l = &listed[position];
-        let first_order_id = match l.symbol.as_str() {
-            // Beyond 2^53, as they are.
-            "ETHUSDT" => 8_389_765_990_000_000_000,
-            "BTCUSDT" => 912_345_000_000,
-            _ => 10_000_000_000_000 * (n as u64 + 1),
-        };
-        Arc::new(Instrument {
-            symbol: l.symbol.as_str().into(),
-            price_places: super::rest::price_places(l.start),
-            quantity_places: 3,
-            position,
-            first_order_id,
-        })
-    };
-    chosen.enumerate().map(build).collect()
 }

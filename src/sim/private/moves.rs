@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::book::{AccountBook, AlgoTruth, Fill, Instrument, OrderTruth};
-use super::decimal::{ONE, Spare, cut, div, mul};
+use super::decimal::{ONE, cut, div, mul};
 use super::event::{
-    BalanceChange, Event, Execution, Times, account_update, algo_update, margin_call, order_trade_update, plain,
-    trade_lite,
+    BalanceChange, Event, Execution, Times, account_update, algo_update, order_trade_update, trade_lite,
 };
 use super::life::{Life, LifeKind, Lives, Move, Placement, Prices};
 
@@ -108,17 +107,17 @@ impl Lives {
         events
     }
 
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
     /// Whose id is `serial` at this account; accounts are ten million apart.
-    fn id(&self, first: u64, serial: u64) -> u64 {
+    pub(super) fn id(&self, first: u64, serial: u64) -> u64 {
         first + self.account as u64 * 10_000_000 + serial
     }
 
-    fn position_side(&self, is_buy: bool) -> &'static str {
+    pub(super) fn position_side(&self, is_buy: bool) -> &'static str {
         match (self.hedge_mode, is_buy) {
             (false, _) => "BOTH",
             (true, true) => "LONG",
@@ -127,12 +126,12 @@ impl Lives {
     }
 
     /// Every fourth symbol of an account is on isolated margin.
-    fn is_isolated(&self, instrument: &Instrument) -> bool {
+    pub(super) fn is_isolated(&self, instrument: &Instrument) -> bool {
         let at = self.instruments.iter().position(|one| one.symbol == instrument.symbol).unwrap_or(0);
         (at + self.account) % 4 == 1
     }
 
-    fn old_shape(&self) -> bool {
+    pub(super) fn old_shape(&self) -> bool {
         self.account % 5 == 4
     }
 
@@ -403,95 +402,6 @@ impl Lives {
         let reason = (algo.status == "REJECTED").then_some("ReduceOnly reject");
         let without_ia = self.old_shape() && !matches!(algo.status, "TRIGGERED" | "FINISHED" | "REJECTED");
         vec![algo_update(algo, reason, without_ia, times)]
-    }
-
-    /// Events that are about the account, not an order.
-    fn account_event(
-        &mut self,
-        kind: LifeKind,
-        life: &Life,
-        book: &mut AccountBook,
-        times: Times,
-        mark: i64,
-    ) -> Vec<Event> {
-        let symbol = Arc::clone(&life.instrument.symbol);
-        let isolated = self.is_isolated(&life.instrument);
-        let side = self.position_side(life.is_buy);
-        let amount = (1 + self.random.below(5_000) as i64) * ONE;
-        let (mut balances, mut positions, mut named) = (vec![("USDT", 0, 0)], false, None);
-        let reason = match kind {
-            LifeKind::Funding => {
-                let fee = -(1 + self.random.below(ONE as u64) as i64);
-                book.wallet += fee;
-                (balances[0].2, positions) = (fee, isolated);
-                named = (self.random.below(4) > 0 || isolated).then_some(&*symbol).filter(|_| !self.old_shape());
-                "FUNDING_FEE"
-            }
-            LifeKind::Transfer => {
-                let by = if book.wallet < 2 * amount || life.is_buy { amount } else { -amount };
-                book.wallet += by;
-                balances[0].2 = by;
-                if by > 0 { "DEPOSIT" } else { "WITHDRAW" }
-            }
-            LifeKind::AssetTransfer => {
-                balances = vec![("USDC", amount + ONE / 2, amount + ONE / 2), ("BNFCR", -amount / 7, 0)];
-                "ASSET_TRANSFER"
-            }
-            LifeKind::MarginTransfer | LifeKind::MarginTypeChange => {
-                positions = true;
-                let position = book.position_mut(&life.instrument, side, isolated);
-                position.wallet += if position.is_isolated { ONE } else { 0 };
-                if kind == LifeKind::MarginTransfer { "MARGIN_TRANSFER" } else { "MARGIN_TYPE_CHANGE" }
-            }
-            LifeKind::MarginCall => {
-                let wallet = book.wallet;
-                let position = book.position_mut(&life.instrument, side, isolated);
-                return vec![margin_call(position, mark, wallet, times)];
-            }
-            _ => return vec![self.config_event(kind, &symbol, times)],
-        };
-        if kind != LifeKind::AssetTransfer {
-            balances[0].1 = book.wallet;
-        }
-        let held = positions.then(|| &*book.position_mut(&life.instrument, side, isolated));
-        let held: Vec<_> = held.into_iter().map(|position| (position, mark)).collect();
-        let change = BalanceChange { reason, balances: &balances, symbol: named, old_shape: self.old_shape() };
-        vec![account_update(change, &held, times)]
-    }
-
-    fn config_event(&mut self, kind: LifeKind, symbol: &str, times: Times) -> Event {
-        let number = self.random.below(1_000_000);
-        let at = times.transaction_ms;
-        match kind {
-            LifeKind::Leverage => {
-                let members = format!(r#""ac":{{"s":"{symbol}","l":{}}}"#, 1 + number % 50);
-                plain("ACCOUNT_CONFIG_UPDATE", &members, times)
-            }
-            LifeKind::MultiAssets => {
-                plain("ACCOUNT_CONFIG_UPDATE", &format!(r#""ai":{{"j":{}}}"#, number % 2 == 0), times)
-            }
-            LifeKind::Strategy => {
-                let members =
-                    format!(r#""su":{{"si":{number},"st":"GRID","ss":"NEW","s":"{symbol}","ut":{at},"c":8007}}"#);
-                plain("STRATEGY_UPDATE", &members, times)
-            }
-            LifeKind::Grid => {
-                let realized = Spare(-(number as i64), 8);
-                let members = format!(
-                    r#""gu":{{"si":{number},"st":"GRID","ss":"WORKING","s":"{symbol}","r":"{realized}","up":"0","uq":"-0.010","uf":"-0.00355000","mp":"0","ut":{at}}}"#
-                );
-                plain("GRID_UPDATE", &members, times)
-            }
-            LifeKind::TriggerReject => {
-                let serial = self.next();
-                let id = self.id(155_618_472_834, serial);
-                let why = "Due to the order could not be filled immediately, the FOK order has been rejected. The order will \
-                           not be recorded in the order history";
-                let members = format!(r#""or":{{"s":"{symbol}","i":{id},"r":"{why}"}}"#);
-                plain("CONDITIONAL_ORDER_TRIGGER_REJECT", &members, times)
-            }
-            _ => plain("SOME_FUTURE_EVENT", &format!(r#""zz":{{"k":"{number}"}}"#), times),
-        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::domain::Mono;
 
 use super::account_ledger::Missed;
-use super::listen_key::KeyRing;
 use super::subscription::{self, SpellingAnswer, Spellings, Subscription};
 
 /// What the venue does with spellings and with keys that do not exist.
@@ -82,13 +81,13 @@ impl PrivateSide {
         &self,
         account: usize,
         event: &str,
-        keys: &KeyRing,
+        is_alive: impl Fn(&str) -> bool,
         rules: &PrivateRules,
         now: Mono,
     ) -> Result<&Subscription, Missed> {
         let mut why = Missed::NobodyListened;
         for one in self.subscriptions.iter().filter(|one| one.account == Some(account)) {
-            let reason = if !keys.delivers(&one.key, now) {
+            let reason = if !is_alive(&one.key) {
                 Missed::DeadKey
             } else if rules.spellings.answer(one.spelling) != SpellingAnswer::Delivers {
                 Missed::SilentSpelling
