@@ -23,5 +23,6 @@ pub mod ops;
 pub mod prices;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod spool;
 pub mod store;
 pub mod stream;

@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("exchange", &["domain"]),
     ("stream", &["domain", "exchange"]),
     ("event_loop", &["domain", "stream"]),
+    ("spool", &["domain"]),
     ("store", &["domain"]),
     ("ops", &["domain"]),
     ("prices", &["domain", "exchange", "store"]),
@@ -30,6 +31,8 @@ const CRATE_ROOMS: &[(&str, &[&str])] = &[
     ("hyper", &["ops"]),
     ("tokio", &["ops"]),
     ("rcgen", &["sim"]),
+    ("rustix", &["spool"]),
+    ("crc32fast", &["spool"]),
     ("clap", &["cli"]),
 ];
 

@@ -11,6 +11,16 @@ mod frame_reader;
 #[allow(dead_code, reason = "tests/mark_price_twin.rs uses the rest")]
 mod mark_price;
 
+#[cfg(feature = "sim")]
+#[path = "../fuzz/bodies/spool_open.rs"]
+mod spool_open;
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_damaged_spool_opens_or_says_why_on_the_corpus() {
+    check("spool_open", 40, spool_open::spool_open);
+}
+
 #[test]
 fn mark_price_agrees_with_its_twin_on_the_corpus() {
     check("mark_price", 40, mark_price::mark_price);
