@@ -15,7 +15,10 @@ pub mod shape;
 #[cfg(feature = "embedded")]
 pub mod sqlite;
 pub mod url;
+pub mod user_data;
+pub mod user_data_rows;
 
 pub use error::{ErrorClass, Result, StoreError};
 pub use shape::{TableShape, WriteCounts};
 pub use url::{PostgresUrl, SslMode, StoreUrl};
+pub use user_data::{UserDataStore, UserDataTables};

@@ -36,11 +36,14 @@ macro_rules! migration {
 }
 
 /// All migrations, in order.
-pub const MIGRATIONS: [Migration; 4] = [
+pub const MIGRATIONS: [Migration; 7] = [
     migration!(1, "0001", "api_systems"),
     migration!(2, "0002", "exchange_symbols"),
     migration!(3, "0003", "exchange_symbol_prices"),
     migration!(4, "0004", "token_mappers"),
+    migration!(5, "0005", "accounts"),
+    migration!(6, "0006", "binance_listen_keys"),
+    migration!(7, "0007", "stream_gaps"),
 ];
 
 /// A migration's text, taken apart.

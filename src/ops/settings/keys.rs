@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{page, price_path, price_url, rest_base, status_file, store_url};
+use super::values::{connect_file, page, price_path, price_url, rest_base, status_file, store_url};
 use super::{LogFormat, LogLevel, PriceTarget, Settings, Spelling, Statement};
 use crate::domain::Venue;
 use crate::domain::limits::CHUNK_ROWS_MAX;
@@ -45,13 +45,20 @@ impl Key {
 
     /// Whether problems may quote the value.
     pub(super) fn is_secret(&self) -> bool {
-        self.section == "store" && self.name == "url"
+        SECRETS.contains(&(self.section, self.name))
     }
 }
 
+/// Keys whose value no problem quotes.
+const SECRETS: [(&str, &str); 4] =
+    [("store", "url"), ("queue", "url"), ("user_data", "app_key"), ("user_data", "app_previous_keys")];
+
 /// Sections with what they are about, in the order of the printed file.
-pub(super) const SECTIONS: [(&str, &str); 4] = [
+pub(super) const SECTIONS: [(&str, &str); 7] = [
     ("prices", "The mark-price stream and the writer of its prices."),
+    ("user_data", "Private streams: one authenticated socket per account."),
+    ("spool", "Where private frames are safe on disk before anything acts on them."),
+    ("queue", "Where each frame becomes a job: a Laravel queue on Redis, or a queue in this process."),
     ("store", "The database: PostgreSQL or SQLite."),
     ("net", "Reaching the venues. TLS always verifies; there is no switch to turn that off."),
     ("ops", "What an operator sees: status file, live page, log."),
@@ -125,8 +132,16 @@ macro_rules! rest {
     };
 }
 
-/// All keys, in the order of the printed file.
-pub(super) const KEYS: &[Key] = &[
+mod queue;
+mod user_data;
+
+/// All keys; those of one section in the order of the printed file.
+pub(super) fn keys() -> impl Iterator<Item = &'static Key> + Clone {
+    [KEYS, user_data::KEYS, queue::KEYS].into_iter().flatten()
+}
+
+/// Keys of the sections that have no file of their own.
+const KEYS: &[Key] = &[
     text(
         ("prices", "url"),
         "wss://host or wss://host:port",
@@ -278,6 +293,32 @@ pub(super) const KEYS: &[Key] = &[
         &[
             "From the start of a connection attempt to its end, name resolution, TLS and upgrade included; also of one",
             "REST request.",
+        ],
+    ),
+    number(
+        ("net", "connects_per_window"),
+        "attempts",
+        10..=10_000,
+        (|s, n| s.net.connects_per_window = n as u32, |s| u64::from(s.net.connects_per_window)),
+        &[
+            "Connection attempts of this machine within connect_window_s. 300 in 5 minutes is what Binance documents for one",
+            "address; more is an address banned, and with it every account. Prices and exposed accounts have a share of their own.",
+        ],
+    ),
+    number(
+        ("net", "connect_window_s"),
+        "s",
+        10..=3_600,
+        seconds!(net.connect_window),
+        &["The window that attempts are counted in."],
+    ),
+    text(
+        ("net", "connect_file"),
+        "the path of a file",
+        (connect_file, |s| s.net.connect_file.display().to_string()),
+        &[
+            "Where processes that share this machine's address count their attempts together, under a lock: name the same file",
+            "for all of them.",
         ],
     ),
     text(

@@ -11,8 +11,10 @@
 mod keys;
 mod nearest;
 mod print;
+mod queue_values;
 mod read;
 mod secret_url;
+mod user_data;
 mod values;
 
 use std::fmt;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 pub use read::{Problem, SettingsError};
 pub use secret_url::SecretUrl;
+pub use user_data::{QueueSettings, QueueTarget, SecretText, SpoolSettings, UserDataSettings};
 
 use crate::domain::Venue;
 use crate::domain::limits::{CHUNK_ROWS_MAX, CONNECT_DEADLINE, DATA_SILENCE_EXIT, DATA_SILENCE_MAX};
@@ -36,6 +39,12 @@ pub const SETTINGS_VARIABLE: &str = "KRAITE_SETTINGS";
 pub struct Settings {
     /// The price stream and its writer.
     pub prices: PricesSettings,
+    /// The private streams.
+    pub user_data: UserDataSettings,
+    /// Their frames on disk.
+    pub spool: SpoolSettings,
+    /// Where each becomes a job.
+    pub queue: QueueSettings,
     /// The database.
     pub store: StoreSettings,
     /// Reaching the venues.
@@ -95,6 +104,12 @@ pub struct NetSettings {
     pub extra_roots: Option<PathBuf>,
     /// From the start of an attempt to the upgraded connection; also of one REST request.
     pub connect_deadline: Duration,
+    /// Connection attempts of this machine within [`NetSettings::connect_window`].
+    pub connects_per_window: u32,
+    /// The window that they are counted in.
+    pub connect_window: Duration,
+    /// Where the processes of this machine count them together.
+    pub connect_file: PathBuf,
     /// REST base per venue, in the order of [`Venue::ALL`]; `None` is the venue's own public endpoint.
     pub rest: [Option<String>; 4],
 }
@@ -150,7 +165,17 @@ impl Default for Settings {
                 connect_timeout: Duration::from_secs(5),
                 writer_lock_wait: Duration::from_secs(60),
             },
-            net: NetSettings { extra_roots: None, connect_deadline: CONNECT_DEADLINE, rest: [const { None }; 4] },
+            user_data: UserDataSettings::default(),
+            spool: SpoolSettings::default(),
+            queue: QueueSettings::default(),
+            net: NetSettings {
+                extra_roots: None,
+                connect_deadline: CONNECT_DEADLINE,
+                connects_per_window: 300,
+                connect_window: Duration::from_secs(300),
+                connect_file: PathBuf::from("kraite-streams.connects"),
+                rest: [const { None }; 4],
+            },
             ops: OpsSettings {
                 status_file: PathBuf::from("kraite-streams.status.json"),
                 status_interval: Duration::from_secs(2),
@@ -227,8 +252,7 @@ impl Settings {
     /// Names of the keys (`prices.settle_ms`) whose value differs, without the values.
     #[must_use]
     pub fn changed_keys(&self, other: &Settings) -> Vec<String> {
-        keys::KEYS
-            .iter()
+        keys::keys()
             .filter(|key| key.shown(self) != key.shown(other))
             .map(|key| format!("{}.{}", key.section, key.name))
             .collect()
@@ -268,6 +292,28 @@ words! {
         Combined = "combined",
         /// `/market/ws/…`: payloads arrive bare.
         Raw = "raw",
+    }
+}
+words! {
+    /// How a private stream is asked for.
+    PrivateSpelling {
+        /// Each in this order, until the venue lists the subscription; what delivered is remembered.
+        Auto = "auto",
+        /// `/private/ws?listenKey=…&events=…`.
+        Query = "query",
+        /// `/private/stream?streams=…`: payloads arrive wrapped.
+        Stream = "stream",
+        /// `/private/ws/<key>`.
+        Path = "path",
+    }
+}
+words! {
+    /// When a spooled frame may be handed on.
+    SpoolSync {
+        /// Once it is written; synced within the interval.
+        Interval = "interval",
+        /// Once it is synced.
+        Always = "always",
     }
 }
 words! {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{KEYS, SECTIONS, Shape};
+use super::keys::{SECTIONS, Shape, keys};
 use super::{SETTINGS_FILE, SETTINGS_VARIABLE, Settings};
 
 /// Every key at its default, with unit, range and reason.
@@ -18,7 +18,7 @@ pub(super) fn default_file() -> String {
     );
     for (section, about) in SECTIONS {
         let _ = write!(out, "\n# {about}\n[{section}]\n");
-        for key in KEYS.iter().filter(|key| key.section == section) {
+        for key in keys().filter(|key| key.section == section) {
             if !key.about.is_empty() {
                 out.push('\n');
             }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 
-use super::Settings;
-use super::keys::{KEYS, Key, SECTIONS, Shape};
+use super::keys::{Key, SECTIONS, Shape, keys};
 use super::nearest::nearest;
+use super::{QueueTarget, Settings};
 
 /// Why there are no settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn read_file(text: &str, file: &str, settings: &mut Settings, problems: &mut Vec
     for (section, table) in document.get_ref() {
         let (name, place) = (section.get_ref().as_ref(), at(section.span().start));
         let Some(table) = table.get_ref().as_table() else {
-            let home = KEYS.iter().find(|key| key.name == name).map(|key| key.section);
+            let home = keys().find(|key| key.name == name).map(|key| key.section);
             let what = match home {
                 Some(home) => format!("{name} stands outside a section: move it below [{home}]"),
                 None => format!("unknown key {name:?}: keys stand below {}", section_list()),
@@ -106,7 +106,7 @@ fn read_file(text: &str, file: &str, settings: &mut Settings, problems: &mut Vec
         }
         for (key, value) in table {
             let (key_name, place) = (key.get_ref().as_ref(), at(key.span().start));
-            let Some(key) = KEYS.iter().find(|key| key.section == name && key.name == key_name) else {
+            let Some(key) = keys().find(|key| key.section == name && key.name == key_name) else {
                 problems.push(Problem { place, what: unknown_key(name, key_name) });
                 continue;
             };
@@ -129,7 +129,21 @@ fn read_file(text: &str, file: &str, settings: &mut Settings, problems: &mut Vec
     }
 }
 
+/// Variables that a Laravel application has set already; a variable of our own wins over them.
+const LARAVEL_VARIABLES: [(&str, &str, &str); 2] =
+    [("APP_KEY", "user_data", "app_key"), ("APP_PREVIOUS_KEYS", "user_data", "app_previous_keys")];
+
 fn read_environment(environment: &[(OsString, OsString)], settings: &mut Settings, problems: &mut Vec<Problem>) {
+    for (variable, section, name) in LARAVEL_VARIABLES {
+        let Some((_, value)) = environment.iter().find(|(name, value)| name == variable && !value.is_empty()) else {
+            continue;
+        };
+        let key = keys().find(|key| key.section == section && key.name == name).expect("a key of the table");
+        let text = value.to_str().ok_or_else(|| "is not UTF-8".to_owned());
+        if let Err(what) = text.and_then(|text| put(key, &Raw::Word(text), settings)) {
+            problems.push(Problem { place: format!("environment variable {variable}"), what });
+        }
+    }
     for (name, value) in environment {
         let Some(name) = name.to_str() else { continue };
         let Some((section, rest)) = SECTIONS.iter().find_map(|(section, _)| {
@@ -139,7 +153,7 @@ fn read_environment(environment: &[(OsString, OsString)], settings: &mut Setting
             continue;
         };
         let place = format!("environment variable {name}");
-        let result = match (KEYS.iter().find(|key| key.section == section && key.name == rest), value.to_str()) {
+        let result = match (keys().find(|key| key.section == section && key.name == rest), value.to_str()) {
             (None, _) => Err(unknown_key(section, &rest)),
             (Some(_), None) => Err("is not UTF-8".to_owned()),
             (Some(_), Some("")) => Ok(()),
@@ -185,7 +199,7 @@ fn put(key: &Key, raw: &Raw<'_>, settings: &mut Settings) -> Result<(), String> 
 }
 
 fn check_relations(settings: &Settings, file: &str, problems: &mut Vec<Problem>) {
-    let Settings { prices, store, ops, .. } = settings;
+    let Settings { prices, user_data, spool, queue, store, ops, .. } = settings;
     let mut require = |holds: bool, what: String| {
         if !holds {
             problems.push(Problem { place: file.to_owned(), what });
@@ -218,14 +232,45 @@ fn check_relations(settings: &Settings, file: &str, problems: &mut Vec<Problem>)
         ),
     );
     require(
+        user_data.keep_alive_min <= user_data.keep_alive_max,
+        format!(
+            "user_data.keep_alive_min_s ({}) must not be above user_data.keep_alive_max_s ({})",
+            user_data.keep_alive_min.as_secs(),
+            user_data.keep_alive_max.as_secs()
+        ),
+    );
+    require(
+        spool.segment_bytes <= spool.bytes_max / 4,
+        format!(
+            "spool.segment_mb ({}) must be at most a quarter of spool.max_mb ({}): space is freed a segment at a time",
+            spool.segment_bytes >> 20,
+            spool.bytes_max >> 20
+        ),
+    );
+    let on_redis = queue.target != QueueTarget::InProcess;
+    require(
+        !on_redis || queue.job_class.is_some(),
+        "queue.job_class is missing: jobs on Redis need the class that the application takes them with; \
+         `kraite-streams print laravel-adapter` prints one"
+            .to_owned(),
+    );
+    require(
+        !queue.horizon || on_redis,
+        "queue.horizon is \"on\" and queue.url is \"in_process\": Horizon watches a queue on Redis".to_owned(),
+    );
+    require(
+        !(queue.hash_tag && queue.name.contains('{')),
+        "queue.hash_tag is \"on\" and queue.name has braces of its own: drop one of the two".to_owned(),
+    );
+    require(
         ops.log_file.as_ref() != Some(&ops.status_file),
         "ops.log_file and ops.status_file are the same file: name two".to_owned(),
     );
 }
 
 fn unknown_key(section: &str, name: &str) -> String {
-    let own = || KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
-    if let Some(other) = KEYS.iter().find(|key| key.name == name) {
+    let own = || keys().filter(|key| key.section == section).map(|key| key.name);
+    if let Some(other) = keys().find(|key| key.name == name) {
         return format!("unknown key {section}.{name}: it belongs to [{}]", other.section);
     }
     match nearest(name, own()) {

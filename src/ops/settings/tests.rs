@@ -9,7 +9,7 @@ use super::*;
 fn the_printed_file_is_exactly_the_defaults() {
     let text = Settings::default_file();
     assert_eq!(Settings::parse(&text, "f").unwrap(), Settings::default());
-    for key in keys::KEYS {
+    for key in keys::keys() {
         assert!(text.contains(&format!("\n{} = ", key.name)), "{} is not printed", key.name);
         let other = format!("# {} = ", key.name);
         assert!(!text.contains(&other), "{} is commented out", key.name);
@@ -31,6 +31,43 @@ table = "exchange_symbol_prices"
 map_reload_s = 5
 silence_s = 1
 silence_exit_s = 2
+[user_data]
+url = "wss://127.0.0.1:9444/"
+rest = "https://127.0.0.1:9444/"
+spelling = "path"
+discovery_s = 5
+keep_alive_min_s = 10
+keep_alive_max_s = 2700
+liveness_mark_s = 1
+threads = 2
+control_threads = 1
+app_key = "base64:geheim+/="
+app_previous_keys = "base64:geheim1=,base64:geheim2="
+app_key_file = "/etc/kraite/app-key"
+[spool]
+folder = "/var/lib/kraite/spool"
+sync = "always"
+sync_ms = 1
+segment_mb = 16
+max_mb = 64
+account_share_percent = 100
+free_min_mb = 1
+retain_h = 0
+[queue]
+url = "rediss://kraite:geheim@redis.example:6380/2"
+prefix = ""
+name = "kraite-user-data-stream"
+job_class = 'App\Jobs\ProcessUserDataEvent'
+laravel = 13
+horizon = "on"
+horizon_prefix = "kraite_production_horizon:"
+hash_tag = "on"
+depth_max = 100
+batch = 1
+age_ms = 0
+extra_roots = "redis.pem"
+connect_timeout_s = 1
+answer_timeout_s = 60
 [store]
 url = "postgres://kraite:geheim@db.example:5432/kraite?sslmode=verify-full"
 extra_roots = "db.pem"
@@ -41,6 +78,9 @@ writer_lock_wait_s = 0
 [net]
 extra_roots = "/etc/roots.pem"
 connect_deadline_s = 60
+connects_per_window = 100
+connect_window_s = 60
+connect_file = "/run/kraite/connects"
 rest_binance = "https://[::1]:8443"
 rest_bybit = "http://127.0.0.1:80"
 rest_kucoin = "https://api.example"
@@ -59,7 +99,7 @@ log_file = "k \" \\ ü.log"
 fn every_key_is_read_shown_and_compared() {
     let other = Settings::parse(OTHER, "f").unwrap();
     let defaults = Settings::default();
-    let names: Vec<String> = keys::KEYS.iter().map(|key| format!("{}.{}", key.section, key.name)).collect();
+    let names: Vec<String> = keys::keys().map(|key| format!("{}.{}", key.section, key.name)).collect();
     assert_eq!(other.changed_keys(&defaults), names, "a key is not read, or shows what it does not hold");
     assert_eq!(other.net.rest_base(Venue::Kucoin), Some("https://api.example"));
     assert_eq!(other.ops.summary_interval, Duration::from_secs(16));
@@ -67,7 +107,7 @@ fn every_key_is_read_shown_and_compared() {
     let mut text = String::new();
     for (section, _) in keys::SECTIONS {
         text.push_str(&format!("[{section}]\n"));
-        for key in keys::KEYS.iter().filter(|key| key.section == section) {
+        for key in keys::keys().filter(|key| key.section == section) {
             text.push_str(&format!("{} = {}\n", key.name, key.shown(&other)));
         }
     }
@@ -170,6 +210,45 @@ fn every_bad_value_is_a_sentence() {
             "[ops]\nlog_level = \"verbose\"",
             "f line 2: ops.log_level is \"verbose\": write one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
         ),
+        (
+            "[user_data]\nurl = \"wss://x/private\"",
+            "f line 2: user_data.url is \"wss://x/private\": write host and port only, and choose the path with user_data.spelling",
+        ),
+        (
+            "[user_data]\nkeep_alive_max_s = 3600",
+            "f line 2: user_data.keep_alive_max_s is 3600: write a whole number from 60 to 2700 (s)",
+        ),
+        (
+            "[user_data]\nkeep_alive_min_s = 1800",
+            "f: user_data.keep_alive_min_s (1800) must not be above user_data.keep_alive_max_s (1500)",
+        ),
+        ("[spool]\nfolder = \"/\"", "f line 2: spool.folder is \"/\": name a folder of the spool's own"),
+        (
+            "[spool]\nmax_mb = 128",
+            "f: spool.segment_mb (64) must be at most a quarter of spool.max_mb (128): space is freed a segment at a time",
+        ),
+        (
+            "[queue]\nurl = \"redis://u:geheim@h\"",
+            "f: queue.job_class is missing: jobs on Redis need the class that the application takes them with; `kraite-streams print laravel-adapter` prints one",
+        ),
+        (
+            "[queue]\nurl = \"mem\"",
+            "f line 2: queue.url is not usable: begin with redis:// or rediss://, or write \"in_process\"",
+        ),
+        (
+            "[queue]\njob_class = '\\App\\Job'",
+            "f line 2: queue.job_class is \"\\\\App\\\\Job\": write the full class name in single quotes, without a leading \\",
+        ),
+        ("[queue]\nhorizon = \"yes\"", "f line 2: queue.horizon is \"yes\": write \"on\" or \"off\""),
+        (
+            "[queue]\nhorizon = \"on\"",
+            "f: queue.horizon is \"on\" and queue.url is \"in_process\": Horizon watches a queue on Redis",
+        ),
+        (
+            "[queue]\nhash_tag = \"on\"\nname = \"{a}\"",
+            "f: queue.hash_tag is \"on\" and queue.name has braces of its own: drop one of the two",
+        ),
+        ("[queue]\nlaravel = 11", "f line 2: queue.laravel is 11: write a whole number from 12 to 13 (major version)"),
         ("[prices]\n\nsetle_ms = 1", "f line 3: unknown key prices.setle_ms: did you mean settle_ms?"),
         ("[prices]\nstatus_file = \"x\"", "f line 2: unknown key prices.status_file: it belongs to [ops]"),
         (
@@ -177,10 +256,19 @@ fn every_bad_value_is_a_sentence() {
             "f line 2: unknown key store.abracadabra: [store] has url, extra_roots, lock_timeout_ms, statement_timeout_ms, connect_timeout_s, writer_lock_wait_s",
         ),
         ("[price]\nurl = 1", "f line 1: unknown section [price]: did you mean [prices]?"),
-        ("[user_data]\nx = 1", "f line 1: unknown section [user_data]: there are [prices], [store], [net], [ops]"),
+        (
+            "[worker_pool_x]\nx = 1",
+            "f line 1: unknown section [worker_pool_x]: there are [prices], [user_data], [spool], [queue], [store], [net], [ops]",
+        ),
         ("settle_ms = 1", "f line 1: settle_ms stands outside a section: move it below [prices]"),
-        ("frobnicate = 1", "f line 1: unknown key \"frobnicate\": keys stand below [prices], [store], [net], [ops]"),
-        ("[[prices]]\nurl = 1", "f line 1: unknown key \"prices\": keys stand below [prices], [store], [net], [ops]"),
+        (
+            "frobnicate = 1",
+            "f line 1: unknown key \"frobnicate\": keys stand below [prices], [user_data], [spool], [queue], [store], [net], [ops]",
+        ),
+        (
+            "[[prices]]\nurl = 1",
+            "f line 1: unknown key \"prices\": keys stand below [prices], [user_data], [spool], [queue], [store], [net], [ops]",
+        ),
     ] {
         assert_eq!(Settings::parse(text, "f").unwrap_err().to_string(), sentence, "{text}");
     }
@@ -196,6 +284,11 @@ fn all_problems_come_at_once_and_none_quotes_a_secret() {
         "[store]\nurl = \"postgres://u:geheim@h\n",
         "[store]\nurl = postgres://u:geheim@h",
         "[store]\nurl = 'x:geheim",
+        "[queue]\nurl = \"redis://u:geheim@h:x/0\"",
+        "[queue]\nurl = \"http://u:geheim@h\"",
+        "[queue]\nurl = \"redis://u:geheim@\"",
+        "[user_data]\napp_key = \"geheim\\u0007\"",
+        "[user_data]\napp_previous_keys = [\"geheim\"]",
     ] {
         let error = Settings::parse(text, "f").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
@@ -237,6 +330,47 @@ fn the_environment_wins_over_the_file() {
     ] {
         assert_eq!(read("", "f", &variables(&[(name, value)])).unwrap_err().to_string(), sentence);
     }
+}
+
+#[test]
+fn a_laravel_application_has_set_the_key_already() {
+    let laravel = [("APP_KEY", "base64:theirs"), ("APP_PREVIOUS_KEYS", "base64:older,base64:oldest")];
+    let key = |settings: &Settings| settings.user_data.app_key.as_ref().map(|key| key.expose().to_owned());
+    let settings = read("[user_data]\napp_key = \"base64:file\"\n", "f", &variables(&laravel)).unwrap();
+    assert_eq!(key(&settings).as_deref(), Some("base64:theirs"));
+    let previous = settings.user_data.app_previous_keys.as_ref().unwrap();
+    assert_eq!(previous.expose(), "base64:older,base64:oldest");
+    assert!(!format!("{settings:?}").contains("base64"), "{settings:?}");
+    let ours = [laravel[0], ("KRAITE_USER_DATA_APP_KEY", "base64:ours"), ("APP_PREVIOUS_KEYS", "")];
+    for environment in [ours.to_vec(), ours.iter().rev().copied().collect()] {
+        let settings = read("", "f", &variables(&environment)).unwrap();
+        assert_eq!((key(&settings).as_deref(), settings.user_data.app_previous_keys), (Some("base64:ours"), None));
+    }
+    let error = read("", "f", &variables(&[("APP_KEY", "geheim\n")])).unwrap_err().to_string();
+    assert!(error.starts_with("environment variable APP_KEY: ") && !error.contains("geheim"), "{error}");
+}
+
+#[test]
+fn queue_urls_of_every_kind_are_taken() {
+    for (url, taken) in [
+        ("in_process", true),
+        ("redis://127.0.0.1", true),
+        ("redis://:p@ss/w?rd@[::1]:6379/0", true),
+        ("rediss://kraite:x@redis.example:6380/2?protocol=resp3", true),
+        ("redis+unix:///run/redis.sock", true),
+        ("redis+sentinel://u:p@a:26379,b:26379/mymaster/0", true),
+        ("redis+sentinel://a:26379,b:26379", false),
+        ("redis+sentinel://a:26379,/mymaster", false),
+        ("redis+unix://run/redis.sock", false),
+        ("redis://a,b", false),
+        ("redis://", false),
+        ("redis:a", false),
+    ] {
+        let text = format!("[queue]\nurl = {url:?}\njob_class = 'A\\B'\n");
+        assert_eq!(Settings::parse(&text, "f").is_ok(), taken, "{url}");
+    }
+    let share = Settings::parse("[spool]\nmax_mb = 800\naccount_share_percent = 25\n", "f").unwrap();
+    assert_eq!(share.spool.account_bytes_max(), 200 << 20);
 }
 
 #[test]

@@ -6,16 +6,25 @@ use std::path::PathBuf;
 use super::{SecretUrl, Settings};
 
 pub(super) fn price_url(settings: &mut Settings, url: &str) -> Result<(), String> {
+    settings.prices.url = stream_base(url, "put the path into prices.path")?;
+    Ok(())
+}
+
+pub(super) fn private_url(settings: &mut Settings, url: &str) -> Result<(), String> {
+    settings.user_data.url = stream_base(url, "choose the path with user_data.spelling")?;
+    Ok(())
+}
+
+fn stream_base(url: &str, path_remedy: &str) -> Result<String, String> {
     let Some(rest) = url.strip_prefix("wss://") else {
         return Err("the stream always runs over TLS: begin with wss://".to_owned());
     };
     let host = rest.strip_suffix('/').unwrap_or(rest);
     if host.contains(['/', '?', '#']) {
-        return Err("write host and port only, and put the path into prices.path".to_owned());
+        return Err(format!("write host and port only, and {path_remedy}"));
     }
     check_authority(host)?;
-    settings.prices.url = format!("wss://{host}");
-    Ok(())
+    Ok(format!("wss://{host}"))
 }
 
 pub(super) fn price_path(settings: &mut Settings, path: &str) -> Result<(), String> {
@@ -68,7 +77,7 @@ fn is_loopback(authority: &str) -> bool {
 }
 
 /// Host, or host and port: no user, nothing that a host name cannot hold.
-fn check_authority(authority: &str) -> Result<(), String> {
+pub(super) fn check_authority(authority: &str) -> Result<(), String> {
     let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (host_fits, port) = match bracketed {
         Some((host, port)) => (
@@ -98,6 +107,22 @@ pub(super) fn status_file(settings: &mut Settings, path: &str) -> Result<(), Str
         return Err("name a file in a writable folder".to_owned());
     }
     settings.ops.status_file = PathBuf::from(path);
+    Ok(())
+}
+
+pub(super) fn connect_file(settings: &mut Settings, path: &str) -> Result<(), String> {
+    if path.is_empty() || path.ends_with('/') {
+        return Err("name a file in a writable folder".to_owned());
+    }
+    settings.net.connect_file = PathBuf::from(path);
+    Ok(())
+}
+
+pub(super) fn spool_folder(settings: &mut Settings, path: &str) -> Result<(), String> {
+    if path.trim_end_matches('/').is_empty() {
+        return Err("name a folder of the spool's own".to_owned());
+    }
+    settings.spool.folder = PathBuf::from(path);
     Ok(())
 }
 

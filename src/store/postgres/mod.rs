@@ -14,6 +14,7 @@ mod lock;
 mod migrate;
 mod read;
 pub mod tls;
+mod user_data;
 mod write;
 
 use std::fmt;

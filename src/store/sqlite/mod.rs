@@ -7,6 +7,7 @@
 mod lock;
 mod priced;
 mod read;
+mod user_data;
 mod write;
 
 use std::fmt;
