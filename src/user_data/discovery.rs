@@ -236,7 +236,8 @@ mod tests {
     #[test]
     fn rows_that_a_killed_process_left() {
         let row = |account| SeenRow { account, key: None };
-        let sighting = Sighting { accounts: vec![account(1, "a"), unreadable(3, "x")], rows: vec![row(1), row(2), row(3)] };
+        let sighting =
+            Sighting { accounts: vec![account(1, "a"), unreadable(3, "x")], rows: vec![row(1), row(2), row(3)] };
         assert_eq!(stale_rows(&sighting), [2]);
     }
 

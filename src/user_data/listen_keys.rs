@@ -198,7 +198,10 @@ impl ListenKeys {
                 account.loss = Some(KeyLoss::Unknown);
                 self.counts.lost += 1;
                 self.rows.failed(order.account);
-                tracing::info!(account = order.account, "the venue does not know the listen key any more: asking for a new one");
+                tracing::info!(
+                    account = order.account,
+                    "the venue does not know the listen key any more: asking for a new one"
+                );
             }
             (Settled::Failed { .. }, Err(refusal)) => {
                 self.rows.failed(order.account);
@@ -225,6 +228,20 @@ impl ListenKeys {
     /// Something is odd about the account's stream: its key is asked for by POST.
     pub fn handle_doubt(&mut self, account: i64, now: Now) {
         self.schedule.doubt(account, now.mono);
+    }
+
+    /// The account's row was not there to be updated: somebody removed it, but the account is streamed.
+    pub fn handle_missing_row(&mut self, account: i64, now: Now) {
+        let held = self.accounts.get(&account).and_then(|known| known.key.as_ref());
+        if let Some(held) = held.filter(|_| !self.rows.has_pending(account)) {
+            self.rows.put(account, held.key.clone(), true, now.wall);
+        }
+    }
+
+    /// Whether the account is wanted.
+    #[must_use]
+    pub fn is_streamed(&self, account: i64) -> bool {
+        self.accounts.contains_key(&account)
     }
 
     /// The next thing that the user-data role must hear.
@@ -393,9 +410,9 @@ impl Account {
     fn trouble(&self) -> Option<Arc<str>> {
         let unreadable = match &self.wanted.api_key {
             Err(why) => Some(Arc::clone(why)),
-            Ok(key) if !is_sendable_api_key(key.expose()) => {
-                Some("the API key in the database is no API key: it is empty, too long, or holds blanks or line ends".into())
-            }
+            Ok(key) if !is_sendable_api_key(key.expose()) => Some(
+                "the API key in the database is no API key: it is empty, too long, or holds blanks or line ends".into(),
+            ),
             Ok(_) => None,
         };
         unreadable.or_else(|| self.refused.clone())

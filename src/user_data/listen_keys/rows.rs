@@ -47,7 +47,11 @@ impl RowChange {
             }
             None => {
                 let rotated = rotated.or(self.kept.and_then(|(_, rotated)| rotated));
-                RowChange { kept: Some((at, rotated)), failures: later.failures, ..RowChange { put: None, kept: None, ..self } }
+                RowChange {
+                    kept: Some((at, rotated)),
+                    failures: later.failures,
+                    ..RowChange { put: None, kept: None, ..self }
+                }
             }
         }
     }
