@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::limits::{CONTROL_RETRY_MAX, CONTROL_RETRY_MIN, DISCOVERY_SPACING_MIN};
-use crate::domain::{Mono, Random};
+use crate::domain::{Mono, Random, Wall};
 use crate::exchange::binance::listen_key::ListenKey;
 
 /// What names an account to its venue. A secret: no formatting shows it.
@@ -57,6 +57,8 @@ pub struct SeenRow {
     pub account: i64,
     /// The key in it; `None` if it cannot be read.
     pub key: Option<ListenKey>,
+    /// `last_keep_alive_at`: when that key was last known to be good.
+    pub kept_at: Option<Wall>,
 }
 
 /// What one look at the database found.
@@ -235,7 +237,7 @@ mod tests {
 
     #[test]
     fn rows_that_a_killed_process_left() {
-        let row = |account| SeenRow { account, key: None };
+        let row = |account| SeenRow { account, key: None, kept_at: None };
         let sighting =
             Sighting { accounts: vec![account(1, "a"), unreadable(3, "x")], rows: vec![row(1), row(2), row(3)] };
         assert_eq!(stale_rows(&sighting), [2]);

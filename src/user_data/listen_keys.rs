@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use self::command::{AccountCommand, KeyLoss, StreamedAccount};
 use self::rows::RowBook;
-use super::discovery::{ApiKey, Change, Sighting, WantedAccount, reconcile, stale_rows};
+use super::discovery::{ApiKey, Change, SeenRow, Sighting, WantedAccount, reconcile, stale_rows};
 use super::key_schedule::{Answer, KeySchedule, Lane, Order, Pace, Settled};
-use crate::domain::{Mono, Now, Random};
+use crate::domain::{Mono, Now, Random, Wall};
 use crate::exchange::binance::listen_key::{
     KeyCall, ListenKey, Refusal, is_sendable_api_key, read_extension, read_listen_key,
 };
@@ -94,8 +94,10 @@ struct Account {
     loss: Option<KeyLoss>,
     failures: u32,
     refused: Option<Arc<str>>,
+    /// When the venue last extended the key.
+    extended_at: Option<Wall>,
     /// What the row held at the last look.
-    row_key: Option<ListenKey>,
+    row: Option<SeenRow>,
     told: Told,
 }
 
@@ -103,12 +105,15 @@ struct Account {
 struct HeldKey {
     key: ListenKey,
     generation: u64,
+    /// See [`AccountCommand::KeyChanged`].
+    replaced: Option<Wall>,
 }
 
 #[derive(Debug, Default)]
 struct Told {
     generation: Option<u64>,
     gone: Option<u64>,
+    extended_at: Option<Wall>,
     trouble: Option<Arc<str>>,
 }
 
@@ -138,16 +143,15 @@ impl ListenKeys {
         for account in stale_rows(sighting) {
             self.rows.delete(account);
         }
-        let seen: BTreeMap<i64, Option<&ListenKey>> =
-            sighting.rows.iter().map(|row| (row.account, row.key.as_ref())).collect();
+        let seen: BTreeMap<i64, &SeenRow> = sighting.rows.iter().map(|row| (row.account, row)).collect();
         for (&id, account) in &mut self.accounts {
-            let row = seen.get(&id);
-            let before = std::mem::replace(&mut account.row_key, row.copied().flatten().cloned());
+            let row = seen.get(&id).copied();
+            let before = std::mem::replace(&mut account.row, row.cloned()).and_then(|row| row.key);
             let Some(held) = account.key.as_ref().filter(|_| !self.rows.has_pending(id)) else { continue };
-            match row {
+            match row.map(|row| row.key.as_ref()) {
                 None => self.rows.put(id, held.key.clone(), true, now.wall),
-                Some(Some(key)) if **key != held.key && before.as_ref() != Some(key) => {
-                    self.schedule.doubt(id, now.mono);
+                Some(Some(key)) if *key != held.key && before.as_ref() != Some(key) => {
+                    self.schedule.doubt(id, now.mono)
                 }
                 Some(_) => {}
             }
@@ -341,19 +345,28 @@ impl ListenKeys {
         let before = account.key.as_ref().map(|held| held.key.clone());
         let Some(key) = key.or_else(|| before.clone()) else { return };
         let is_other = before.as_ref() != Some(&key);
+        let was_good_at = account.extended_at.replace(now.wall);
+        // What an earlier process left, where that was another key.
+        let left = account.row.take_if(|row| before.is_none() && row.key.as_ref() != Some(&key));
         match (is_first, order.call) {
             (true, _) => self.counts.created += 1,
             (false, KeyCall::Create | KeyCall::Extend) => self.counts.extended += 1,
         }
         if before.is_none() {
-            self.rows.put(id, key.clone(), account.row_key.as_ref() != Some(&key), now.wall);
+            self.rows.put(id, key.clone(), account.row.is_none(), now.wall);
         } else {
             self.rows.kept(id, now.wall, is_other.then(|| key.clone()));
             self.counts.rotated += u64::from(is_other && !is_first);
         }
         if is_other || account.loss.is_some() {
             self.generation += 1;
-            account.key = Some(HeldKey { key, generation: self.generation });
+            let replaced = match &account.key {
+                None => left.and_then(|row| row.kept_at),
+                // Of the key that the role knows, which is not the last one if it has not heard of that.
+                Some(held) if account.told.generation == Some(held.generation) => was_good_at,
+                Some(held) => held.replaced,
+            };
+            account.key = Some(HeldKey { key, generation: self.generation, replaced });
         }
         (account.loss, account.failures, account.refused) = (None, 0, None);
     }
@@ -387,7 +400,8 @@ impl Account {
             loss: None,
             failures: 0,
             refused: None,
-            row_key: None,
+            extended_at: None,
+            row: None,
             told: Told::default(),
         }
     }
@@ -421,18 +435,23 @@ impl Account {
     fn next_command(&mut self) -> Option<AccountCommand> {
         let id = self.wanted.id;
         if let Some(held) = &self.key {
-            let (key, key_generation) = (held.key.clone(), held.generation);
+            let HeldKey { key, generation, replaced } = held.clone();
+            let key_generation = generation;
             match (self.told.generation, self.loss) {
                 // A key that died before anybody heard of it is not worth a socket.
                 (None, None) => {
-                    self.told.generation = Some(key_generation);
-                    return Some(AccountCommand::Spawn { account: self.streamed(), key, key_generation });
+                    (self.told.generation, self.told.extended_at) = (Some(generation), self.extended_at);
+                    return Some(AccountCommand::Spawn { account: self.streamed(), key, key_generation, replaced });
                 }
-                (Some(told), None) if told != key_generation => {
-                    self.told.generation = Some(key_generation);
-                    return Some(AccountCommand::KeyChanged { account: id, key, key_generation });
+                (Some(told), None) if told != generation => {
+                    (self.told.generation, self.told.extended_at) = (Some(generation), self.extended_at);
+                    return Some(AccountCommand::KeyChanged { account: id, key, key_generation, replaced });
                 }
-                (Some(told), Some(loss)) if told == key_generation && self.told.gone != Some(told) => {
+                (Some(_), None) if self.told.extended_at != self.extended_at => {
+                    self.told.extended_at = self.extended_at;
+                    return self.extended_at.map(|at| AccountCommand::KeyExtended { account: id, at });
+                }
+                (Some(told), Some(loss)) if told == generation && self.told.gone != Some(told) => {
                     self.told.gone = Some(told);
                     return Some(AccountCommand::KeyGone { account: id, key_generation, loss });
                 }

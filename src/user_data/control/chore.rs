@@ -3,7 +3,7 @@
 use super::gap_book::WaitingGap;
 use super::ports::ColumnCipher;
 use crate::exchange::binance::listen_key::ListenKey;
-use crate::store::user_data_rows::{AccountRow, NewListenKey};
+use crate::store::user_data_rows::{AccountRow, Ciphertext, ListenKeyRow, NewListenKey};
 use crate::store::{ErrorClass, StoreError, UserDataStore, UserDataTables};
 use crate::user_data::discovery::{ApiKey, SeenRow, Sighting, WantedAccount};
 use crate::user_data::listen_keys::rows::{RowBatch, RowChange};
@@ -52,8 +52,13 @@ pub fn look(store: &mut UserDataStore, cipher: &dyn ColumnCipher, canonical: &st
         Ok((tables.eligible_accounts(canonical)?, tables.listen_keys()?))
     })?;
     let accounts = accounts.into_iter().map(|row| wanted(row, cipher)).collect();
-    let key_of = |text| cipher.open(text).ok().and_then(|key| ListenKey::new(&key).ok());
-    let rows = rows.iter().map(|row| SeenRow { account: row.account_id, key: key_of(&row.listen_key) }).collect();
+    let key_of = |text: &Ciphertext| cipher.open(text).ok().and_then(|key| ListenKey::new(&key).ok());
+    let seen = |row: &ListenKeyRow| SeenRow {
+        account: row.account_id,
+        key: key_of(&row.listen_key),
+        kept_at: row.last_keep_alive_at,
+    };
+    let rows = rows.iter().map(seen).collect();
     Ok(Sighting { accounts, rows })
 }
 
@@ -152,12 +157,7 @@ fn write_row(
     Ok(())
 }
 
-fn sealed(
-    cipher: &dyn ColumnCipher,
-    account: i64,
-    key: &ListenKey,
-    written: &mut Written,
-) -> Option<crate::store::user_data_rows::Ciphertext> {
+fn sealed(cipher: &dyn ColumnCipher, account: i64, key: &ListenKey, written: &mut Written) -> Option<Ciphertext> {
     match cipher.seal(key.expose()) {
         Ok(text) => Some(text),
         Err(why) => {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::domain::Wall;
 use crate::exchange::binance::listen_key::ListenKey;
 
 /// An account, as the role needs to know it.
@@ -28,6 +29,9 @@ pub enum AccountCommand {
         key: ListenKey,
         /// Grows with every key of any account; names the key in what the role reports.
         key_generation: u64,
+        /// When the key that an earlier process used was last extended, where it was another: nobody hears events on that
+        /// one, so a gap begins no later.
+        replaced: Option<Wall>,
     },
     /// Open a new socket with this key, verify it, record the gap if there was one, and close the old socket then. The text
     /// of the key may be the old one where the venue had forgotten it meanwhile: a new socket is needed all the same.
@@ -38,6 +42,15 @@ pub enum AccountCommand {
         key: ListenKey,
         /// See [`AccountCommand::Spawn`].
         key_generation: u64,
+        /// When the key of the role's last [`AccountCommand::Spawn`] or [`AccountCommand::KeyChanged`] was last extended.
+        replaced: Option<Wall>,
+    },
+    /// The key was extended, so it was good at `at`.
+    KeyExtended {
+        /// Whose.
+        account: i64,
+        /// When the venue said so.
+        at: Wall,
     },
     /// The key is dead or must be taken for dead, and [`AccountCommand::KeyChanged`] follows once there is a new one. The
     /// socket may stay open, but what it brings proves nothing: the account is not live.
@@ -50,7 +63,7 @@ pub enum AccountCommand {
         loss: KeyLoss,
     },
     /// The account is not to be streamed any more: close its sockets and forget it. A later [`AccountCommand::Spawn`] of
-    /// the same id is a new life.
+    /// the same id is a new life. May name an account that was never spawned.
     Reap {
         /// Whose.
         account: i64,
@@ -72,6 +85,7 @@ impl AccountCommand {
         match self {
             AccountCommand::Spawn { account, .. } | AccountCommand::Health { account, .. } => account.id,
             AccountCommand::KeyChanged { account, .. }
+            | AccountCommand::KeyExtended { account, .. }
             | AccountCommand::KeyGone { account, .. }
             | AccountCommand::Reap { account } => *account,
         }
