@@ -259,6 +259,25 @@ pub const SIM_POISONED_MAX: usize = 9_600;
 pub const SIM_FAULTS_WAITING_MAX: usize = 1_024;
 /// Streams of one connection of the simulator (facts/binance.md §3).
 pub const SIM_STREAMS_MAX: usize = 1_024;
+/// Distinct frames that the simulator's account ledgers record, all accounts together: 2,000 a second for 8 minutes. One
+/// costs about 160 bytes with its delivery.
+pub const SIM_FRAMES_RECORDED_MAX: usize = 1 << 20;
+/// Bytes of frames that the simulator's account ledgers keep, all accounts together.
+pub const SIM_FRAME_BYTES_KEPT_MAX: usize = 256 << 20;
+/// Connections that one account's ledger remembers.
+pub const SIM_SESSIONS_KEPT_MAX: usize = 1_024;
+/// Orders, and algo orders, that one simulated account remembers: about 300 bytes each.
+pub const SIM_ORDERS_KEPT_MAX: usize = 1 << 17;
+/// Fills that one simulated account remembers: about 150 bytes each.
+pub const SIM_FILLS_KEPT_MAX: usize = 1 << 18;
+/// Frames of one account that a replay may bring back.
+pub const SIM_REPLAY_FRAMES: usize = 8;
+/// Accounts of the simulator.
+pub const SIM_ACCOUNTS_MAX: usize = 16_384;
+/// Source addresses whose connects and weight the simulator counts.
+pub const SIM_SOURCES_MAX: usize = 4_096;
+/// Payload that the oversize fault streams to an account: more than the 1 MiB of a private message.
+pub const SIM_ACCOUNT_OVERSIZE_LEN: u64 = 5 << 18;
 /// Payload that the oversize fault streams: more than [`PRICE_MESSAGE_MAX`].
 pub const SIM_OVERSIZE_LEN: u64 = 5 << 20;
 

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 
-use crate::domain::Mono;
+use crate::domain::{Mono, Now};
 
+use super::http::Request;
 use super::ledger::Ending;
+use super::private::fault::AccountFault;
 use super::venue::FrameRecord;
 use super::websocket::WebSocketSide;
 
@@ -40,6 +42,13 @@ pub(super) enum Mark {
     Frame(Arc<FrameRecord>),
     /// The end of a price frame whose JSON is unbalanced.
     Unbalanced,
+    /// The end of an account's frame.
+    Account {
+        /// Whose.
+        account: usize,
+        /// Its number in the account's ledger.
+        frame: u64,
+    },
 }
 
 /// How the connection ends once everything owed is in the socket.
@@ -68,8 +77,16 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Plaintext of HTTP that is not a whole request yet.
     pub(super) inbox: Vec<u8>,
-    /// A slow handshake: nothing is read before this.
+    /// A slow handshake or a half-open socket: nothing is read or written before this.
     pub(super) asleep_until: Mono,
+    /// The fault that made the socket half-open.
+    pub(super) half_open: Option<AccountFault>,
+    /// An upgrade that is answered later.
+    pub(super) delayed: Option<Box<Request>>,
+    /// It is cut when it gets older.
+    pub(super) lives_until: Mono,
+    /// For when it is entered in the timers.
+    pub(super) timer: Mono,
     /// Frames delivered since the prices were frozen.
     pub(super) frozen_frames: u64,
     /// No data is sent before this: a stall.
@@ -98,6 +115,7 @@ impl Connection {
         peer: SocketAddr,
         config: &Arc<ServerConfig>,
         deadline: (Mono, Ending),
+        lives_until: Mono,
     ) -> Result<Self, rustls::Error> {
         let mut tls = ServerConnection::new(Arc::clone(config))?;
         // The bound on bytes owed is ours, see `owed`.
@@ -108,6 +126,10 @@ impl Connection {
             phase: Phase::Http,
             inbox: Vec::new(),
             asleep_until: Mono::ZERO,
+            half_open: None,
+            delayed: None,
+            lives_until,
+            timer: Mono::NEVER,
             frozen_frames: 0,
             stalled_until: Mono::ZERO,
             is_proven: false,
@@ -149,12 +171,66 @@ impl Connection {
 
     /// Bytes that the socket has not taken yet.
     pub(super) fn owed(&self) -> usize {
-        self.out.len() - self.out_start
+        let held = match &self.phase {
+            Phase::WebSocket(side) => side.held_len(),
+            Phase::Http => 0,
+        };
+        self.out.len() - self.out_start + held
+    }
+
+    /// Whether everything that was queued is in the socket.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.out.len() == self.out_start
+    }
+
+    /// Something half-way in, garbage or a farewell is in the way of any frame.
+    pub(super) fn is_blocked(&self) -> bool {
+        let closing = matches!(&self.phase, Phase::WebSocket(side) if side.is_closing());
+        self.filler > 0 || self.is_broken || self.farewell.is_some() || closing
     }
 
     /// Whether a frame may be sent now: nothing is half-way in, nothing holds data back.
     pub(super) fn takes_data(&self, now: Mono) -> bool {
         self.filler == 0 && !self.is_broken && self.farewell.is_none() && now >= self.stalled_until
+    }
+
+    /// When it wants to be looked at.
+    pub(super) fn due(&self) -> Mono {
+        let due = self.deadline.0.min(self.lives_until);
+        if self.asleep_until != Mono::ZERO {
+            return due.min(self.asleep_until);
+        }
+        match &self.phase {
+            Phase::WebSocket(side) if self.is_blocked() => due.min(side.due()),
+            Phase::WebSocket(side) => due.min(side.due()).min(side.held_due()),
+            Phase::Http => due,
+        }
+    }
+
+    /// Queues the held frames whose time has come.
+    pub(super) fn release(&mut self, now: Now) {
+        while !self.is_blocked()
+            && let Some(held) = self.websocket().and_then(|side| side.private_mut()?.poll_held(now.mono))
+        {
+            self.queue(&held.bytes);
+            if let Some((account, frame)) = held.frame {
+                self.mark(Mark::Account { account, frame });
+            }
+        }
+    }
+
+    /// Marks that the socket never took, and frames that were held back: both are lost with the connection.
+    pub(super) fn take_unsent(&mut self) -> Vec<(usize, u64)> {
+        let mut lost: Vec<(usize, u64)> = Vec::new();
+        for (_, mark) in self.marks.drain(..) {
+            if let Mark::Account { account, frame } = mark {
+                lost.push((account, frame));
+            }
+        }
+        while let Some(held) = self.websocket().and_then(|side| side.private_mut()?.poll_held(Mono::NEVER)) {
+            lost.extend(held.frame);
+        }
+        lost
     }
 
     /// Reads what the socket has, up to a bound, into `plain`. What TLS has to say about it is queued.
@@ -244,7 +320,7 @@ impl Connection {
     /// When the socket is broken.
     pub(super) fn write(&mut self, delivered: &mut Vec<(u64, Mark)>) -> Result<(), Ending> {
         loop {
-            if self.owed() == 0 {
+            if self.is_flushed() {
                 self.out.clear();
                 self.out_start = 0;
                 if self.out.capacity() > FILLER_CHUNK {

@@ -79,7 +79,8 @@ impl Server {
             self.next_id += 1;
             let _ = socket.set_nodelay(true);
             let deadline = (now.mono.plus(HANDSHAKE_MAX), Ending::TimedOut);
-            let mut connection = match Connection::new(id, socket, peer, &self.tls, deadline) {
+            let lives_until = now.mono.plus(self.config.connection_lifetime);
+            let mut connection = match Connection::new(id, socket, peer, &self.tls, deadline, lives_until) {
                 Ok(connection) => connection,
                 Err(error) => {
                     tracing::error!(%error, "a TLS connection cannot be made");
@@ -99,7 +100,7 @@ impl Server {
                 ledger.count_fault(FaultKind::SlowHandshake { delay });
             }
             drop(ledger);
-            self.connections.insert(id, connection);
+            self.put_back(connection, now);
         }
     }
 }

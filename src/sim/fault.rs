@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::domain::Random;
 
+use super::private::fault::Injection;
+
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
@@ -201,15 +203,23 @@ impl std::error::Error for UnknownFault {}
 /// Faults at times, counted from when the script is handed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    steps: VecDeque<(Duration, FaultKind)>,
+    steps: VecDeque<(Duration, Injection)>,
 }
 
 impl Script {
     /// These faults at these times; sorted here.
     #[must_use]
-    pub fn new(mut steps: Vec<(Duration, FaultKind)>) -> Self {
-        steps.sort_by_key(|(at, _)| *at);
-        Script { steps: steps.into() }
+    pub fn new<F: Into<Injection>>(steps: Vec<(Duration, F)>) -> Self {
+        Script::default().and(steps)
+    }
+
+    /// This script and these steps; those at the same time stay in this order.
+    #[must_use]
+    pub fn and<F: Into<Injection>>(self, steps: Vec<(Duration, F)>) -> Self {
+        let more = steps.into_iter().map(|(at, fault)| (at, fault.into()));
+        let mut all: Vec<_> = self.steps.into_iter().chain(more).collect();
+        all.sort_by_key(|(at, _)| *at);
+        Script { steps: all.into() }
     }
 
     /// For a demo of `seconds`: bad prices, cut, stall, garbage and oversize always, in seeded order; then, while there is
@@ -258,18 +268,18 @@ impl Script {
             // In a run too short for all of it the times are squeezed; the faults still come one after the other.
             let at = if cost > room { before.mul_f64(room.as_secs_f64() / cost.as_secs_f64()) } else { before };
             before += kind.demo_cost();
-            (start + at, kind)
+            (start + at, kind.into())
         });
         Script { steps: steps.collect() }
     }
 
     /// What is left, in order.
-    pub fn steps(&self) -> impl Iterator<Item = (Duration, FaultKind)> {
+    pub fn steps(&self) -> impl Iterator<Item = (Duration, Injection)> {
         self.steps.iter().copied()
     }
 
     /// The next fault whose time has come, `elapsed` after the script began.
-    pub(super) fn poll_due(&mut self, elapsed: Duration) -> Option<FaultKind> {
+    pub(super) fn poll_due(&mut self, elapsed: Duration) -> Option<Injection> {
         let &(at, kind) = self.steps.front()?;
         (at <= elapsed).then(|| {
             self.steps.pop_front();
@@ -306,7 +316,7 @@ mod tests {
                 assert!(steps.iter().any(|(_, kind)| kind.as_str() == must), "{must}, seed {seed}");
             }
             assert!(steps.is_sorted_by_key(|(at, _)| *at));
-            let (last, kind) = steps[steps.len() - 1];
+            let (last, Injection::Prices(kind)) = steps[steps.len() - 1] else { panic!("prices only") };
             assert!(last + kind.demo_cost() <= Duration::from_secs(15), "{steps:?}");
         }
         let names = |seed| Script::demo(20, seed).steps().map(|(_, kind)| kind.as_str()).collect::<Vec<_>>();

@@ -13,22 +13,25 @@ pub(super) struct Response {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
+    /// For the header `x-mbx-used-weight-1m`.
+    pub(super) used_weight: Option<u32>,
 }
 
 impl Response {
     pub(super) fn json(value: &serde_json::Value) -> Self {
         let body = value.to_string().into_bytes();
-        Response { status: StatusCode::OK, content_type: "application/json;charset=UTF-8", body }
+        Response { status: StatusCode::OK, content_type: "application/json;charset=UTF-8", body, used_weight: None }
     }
 
     pub(super) fn text(status: StatusCode, text: &str) -> Self {
-        Response { status, content_type: "text/plain;charset=UTF-8", body: text.as_bytes().to_vec() }
+        let body = text.as_bytes().to_vec();
+        Response { status, content_type: "text/plain;charset=UTF-8", body, used_weight: None }
     }
 
     /// Appends the answer to `out`.
     pub(super) fn write(&self, keep_alive: bool, out: &mut Vec<u8>) {
         let head = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {}\r\n\r\n",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {}\r\n",
             self.status.as_str(),
             self.status.canonical_reason().unwrap_or("Unknown"),
             self.content_type,
@@ -36,6 +39,10 @@ impl Response {
             if keep_alive { "keep-alive" } else { "close" },
         );
         out.extend_from_slice(head.as_bytes());
+        if let Some(used) = self.used_weight {
+            out.extend_from_slice(format!("x-mbx-used-weight-1m: {used}\r\n").as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.body);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::domain::limits::SIM_OVERSIZE_LEN;
-use crate::domain::{Mono, Now};
+use crate::domain::{Mono, Now, Random};
 
 use super::connection::{Connection, Farewell, Mark, Phase};
 use super::fault::FaultKind;
@@ -14,7 +14,7 @@ use super::framing::{OPCODE_CONTINUATION, OPCODE_TEXT, write_frame, write_frame_
 use super::ledger::Ending;
 use super::server::{CLOSE_MAX, Server};
 use super::venue::{Distortion, FrameRecord, Group};
-use super::websocket::{ALL_EACH_SECOND, ALL_EACH_THIRD_SECOND, WebSocketSide};
+use super::websocket::{ALL_EACH_SECOND, ALL_EACH_THIRD_SECOND, Rules, WebSocketSide};
 
 /// From the first frame of a tick to the second.
 const SECOND_FRAME_AFTER: Duration = Duration::from_millis(1);
@@ -126,8 +126,8 @@ impl Server {
     fn receivers(&mut self) -> Vec<(u64, &'static str)> {
         let third = self.ticks.count.is_multiple_of(3);
         let mut out = Vec::new();
-        for (&id, connection) in &mut self.connections {
-            let Some(side) = connection.websocket() else { continue };
+        for &id in &self.takers {
+            let Some(side) = self.connections.get_mut(&id).and_then(Connection::websocket) else { continue };
             if side.delivers(ALL_EACH_SECOND) {
                 out.push((id, ALL_EACH_SECOND));
             }
@@ -141,7 +141,8 @@ impl Server {
     /// Whether every live price connection has had a whole frame and takes data, and there is one.
     fn is_ready(&mut self, now: Now) -> bool {
         let mut any = false;
-        for connection in self.connections.values_mut() {
+        for id in &self.takers {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.websocket().is_some_and(|side| side.delivers(ALL_EACH_SECOND)) {
                 any = true;
                 if !connection.is_proven || !connection.takes_data(now.mono) {
@@ -167,9 +168,7 @@ impl Server {
                 self.queue_frame(&mut connection, stream, body, record, fault, now);
             }
             match self.flush(&mut connection, now) {
-                Ok(()) => {
-                    self.connections.insert(id, connection);
-                }
+                Ok(()) => self.put_back(connection, now),
                 Err(ending) => self.finish(connection, ending),
             }
         }
@@ -285,9 +284,7 @@ impl Server {
             }
             self.strike(&mut connection, kind, now);
             match self.flush(&mut connection, now) {
-                Ok(()) => {
-                    self.connections.insert(id, connection);
-                }
+                Ok(()) => self.put_back(connection, now),
                 Err(ending) => self.finish(connection, ending),
             }
         }
@@ -296,41 +293,15 @@ impl Server {
 
     /// One fault on one connection.
     fn strike(&mut self, connection: &mut Connection, kind: FaultKind, now: Now) {
-        let Phase::WebSocket(side) = &mut connection.phase else { return };
         match kind {
-            FaultKind::Close => {
-                side.close(CloseCode::Away, "going away");
-                connection.deadline = (now.mono.plus(CLOSE_MAX), Ending::Fault(kind));
-                connection.pump();
-            }
+            FaultKind::Close => go_away(connection, Ending::Fault(kind), now),
             FaultKind::Stall { lasts } => connection.stalled_until = now.mono.plus(lasts),
-            FaultKind::Garbage | FaultKind::TlsGarbage => {
-                let mut bytes = [0; 4 << 10];
-                self.random.fill(&mut bytes);
-                if kind == FaultKind::Garbage {
-                    // With reserved bits set it is a breach at once; otherwise it might announce a long frame and wait.
-                    bytes[0] |= 0x70;
-                    connection.queue(&bytes);
-                } else {
-                    // No TLS content type is above 0x7f.
-                    bytes[0] |= 0x80;
-                    connection.queue_raw(&bytes);
-                }
-                connection.is_broken = true;
-                connection.deadline = (now.mono.plus(GARBAGE_MAX), Ending::Fault(kind));
-            }
-            FaultKind::Oversize => {
-                let mut head = Vec::new();
-                write_frame_head(OPCODE_TEXT, true, SIM_OVERSIZE_LEN, &mut head);
-                connection.queue(&head);
-                connection.stream_filler(SIM_OVERSIZE_LEN);
-            }
+            FaultKind::Garbage => throw_garbage(connection, &mut self.random, false, Ending::Fault(kind), now),
+            FaultKind::TlsGarbage => throw_garbage(connection, &mut self.random, true, Ending::Fault(kind), now),
+            FaultKind::Oversize => send_oversize(connection, SIM_OVERSIZE_LEN),
             FaultKind::PingFlood => {
-                for at in 0..PINGS_OF_A_FLOOD {
-                    side.ping(format!("flood {} {at}", now.mono.as_nanos()).into_bytes(), &self.rules, now.mono);
-                }
-                self.shared.ledger.lock().pings_sent += PINGS_OF_A_FLOOD as u64;
-                connection.pump();
+                let pings = flood_pings(connection, &self.rules, now);
+                self.shared.ledger.lock().pings_sent += pings;
             }
             // Those of a tick and those at the door are elsewhere.
             _ => {}
@@ -339,13 +310,58 @@ impl Server {
 
     fn receivers_each_second(&mut self) -> Vec<u64> {
         let mut out = Vec::new();
-        for (&id, connection) in &mut self.connections {
-            if connection.websocket().is_some_and(|side| side.delivers(ALL_EACH_SECOND)) {
+        for &id in &self.takers {
+            let side = self.connections.get_mut(&id).and_then(Connection::websocket);
+            if side.is_some_and(|side| side.delivers(ALL_EACH_SECOND)) {
                 out.push(id);
             }
         }
         out
     }
+}
+
+/// A close frame 1001.
+pub(super) fn go_away(connection: &mut Connection, ending: Ending, now: Now) {
+    if let Phase::WebSocket(side) = &mut connection.phase {
+        side.close(CloseCode::Away, "going away");
+    }
+    connection.deadline = (now.mono.plus(CLOSE_MAX), ending);
+    connection.pump();
+}
+
+/// Random bytes where a frame, or a TLS record, should start; nothing can follow them.
+pub(super) fn throw_garbage(connection: &mut Connection, random: &mut Random, in_tls: bool, ending: Ending, now: Now) {
+    let mut bytes = [0; 4 << 10];
+    random.fill(&mut bytes);
+    if in_tls {
+        // No TLS content type is above 0x7f.
+        bytes[0] |= 0x80;
+        connection.queue_raw(&bytes);
+    } else {
+        // With reserved bits set it is a breach at once; otherwise it might announce a long frame and wait.
+        bytes[0] |= 0x70;
+        connection.queue(&bytes);
+    }
+    connection.is_broken = true;
+    connection.deadline = (now.mono.plus(GARBAGE_MAX), ending);
+}
+
+/// A text frame of `len` blanks.
+pub(super) fn send_oversize(connection: &mut Connection, len: u64) {
+    let mut head = Vec::new();
+    write_frame_head(OPCODE_TEXT, true, len, &mut head);
+    connection.queue(&head);
+    connection.stream_filler(len);
+}
+
+/// 200 pings in one write; how many.
+pub(super) fn flood_pings(connection: &mut Connection, rules: &Rules, now: Now) -> u64 {
+    let Phase::WebSocket(side) = &mut connection.phase else { return 0 };
+    for at in 0..PINGS_OF_A_FLOOD {
+        side.ping(format!("flood {} {at}", now.mono.as_nanos()).into_bytes(), rules, now.mono);
+    }
+    connection.pump();
+    PINGS_OF_A_FLOOD as u64
 }
 
 /// The front of a JSON text, cut behind a colon: valid UTF-8, and never balanced.

@@ -12,6 +12,7 @@ use crate::domain::limits::{SIM_CONNECTION_HISTORY_MAX, SIM_POISONED_MAX};
 use super::fault::FaultKind;
 use super::listing::Listed;
 use super::poison::Poisoned;
+use super::private::fault::{AccountFault, VenueFault};
 use super::venue::{FrameRecord, price_text};
 
 /// A snapshot of everything that was counted.
@@ -61,6 +62,20 @@ pub struct Ledger {
     pub client_messages: u64,
     /// Breaches of RFC 6455 by clients.
     pub client_protocol_errors: u64,
+    /// Upgrades asked for, those above the connect limit too.
+    pub connects_attempted: u64,
+    /// Of those, the ones above the connect limit.
+    pub connects_refused: u64,
+    /// The most attempts of one source address in any window; one above the limit stands for more.
+    pub connects_in_window_max: usize,
+    /// Request weight of all REST requests to Binance.
+    pub weight_total: u64,
+    /// The most of one source address in a minute.
+    pub weight_in_minute_max: u32,
+    /// REST requests answered with 429.
+    pub rest_limited: u64,
+    /// REST requests answered with 418.
+    pub rest_banned: u64,
     /// The newest connections, oldest first.
     pub connections: VecDeque<ConnectionLedger>,
     pub(super) truth: Vec<Option<Truth>>,
@@ -74,7 +89,7 @@ pub struct ConnectionLedger {
     pub id: u64,
     /// The client's address.
     pub peer: SocketAddr,
-    /// Path and query of the upgrade.
+    /// Path and query of the upgrade; what looks like a listen key is overwritten.
     pub target: String,
     /// Price frames handed over.
     pub frames_queued: u64,
@@ -99,6 +114,14 @@ pub enum Ending {
     ClientProtocol,
     /// A fault ended it.
     Fault(FaultKind),
+    /// An account's fault ended it.
+    AccountFault(AccountFault),
+    /// A fault of the venue ended it.
+    VenueFault(VenueFault),
+    /// It was older than [`SimConfig::connection_lifetime`](super::SimConfig::connection_lifetime): cut.
+    Lifetime,
+    /// One connect too many.
+    ConnectLimit,
     /// No pong in time: close 1008.
     PongTimeout,
     /// Too many messages in a second: close 1008.
@@ -146,7 +169,11 @@ impl Ledger {
     }
 
     pub(super) fn count_fault(&mut self, kind: FaultKind) {
-        *self.faults.entry(kind.as_str()).or_default() += 1;
+        self.count_fault_named(kind.as_str());
+    }
+
+    pub(super) fn count_fault_named(&mut self, kind: &'static str) {
+        *self.faults.entry(kind).or_default() += 1;
     }
 
     pub(super) fn open(&mut self, id: u64, peer: SocketAddr, target: String) {

@@ -9,24 +9,34 @@
 //! - [`Simulator::start`] gives a [`SimHandle`]: address, root certificate, [`SimHandle::inject`], [`SimHandle::ledger`].
 //! - [`fault`] lists what can go wrong; a [`Script`] spreads it over a run.
 //! - [`ledger`] says what reached the socket to the last byte, and so what a table must hold in the end.
+//! - `private` is the other half: accounts, listen keys, order lives, and [`AccountLedger`], which knows what became of each
+//!   frame of each account.
 //! - [`cross_listing`] is the truth about the instruments of the other three venues, served by REST in their own shapes.
 //!
 //! May import everything but `cli`; imports `domain` only.
 
+mod account_handle;
+mod account_injection;
 mod certificate;
 mod connection;
 pub mod cross_listing;
 mod door;
 pub mod fault;
 mod framing;
+mod gate;
 mod http;
 mod injection;
 pub mod ledger;
 pub mod listing;
+mod pace;
 pub mod poison;
+pub mod private;
 mod rest;
 mod routing;
 mod server;
+mod shipping;
+mod tending;
+mod timers;
 pub mod venue;
 #[cfg(test)]
 mod venue_tests;
@@ -48,9 +58,18 @@ use crate::domain::limits::SIM_QUEUE_MAX;
 
 pub use cross_listing::CrossListing;
 pub use fault::{FaultKind, Script};
+pub use gate::{ConnectLimit, ConnectRefusal, WeightLimit};
 pub use ledger::{ConnectionLedger, Ending, Ledger};
 pub use listing::{Counts, Listed};
 pub use poison::{BadEntry, Poisoned};
+pub use private::account_ledger::{
+    AccountLedger, AccountSession, Delivery, Fate, FrameEntry, Missed, Verdict, frame_hash,
+};
+pub use private::book::{AccountBook, AlgoTruth, Fill, OrderTruth, PositionTruth};
+pub use private::fault::{AccountFault, ExpiryNotice, Injection, VenueFault};
+pub use private::life::LifeKind;
+pub use private::subscription::{PrivateSpelling, SpellingAnswer, Spellings};
+pub use private::{AccountCredentials, AccountsConfig};
 
 /// What to simulate.
 #[derive(Clone, Debug)]
@@ -73,6 +92,14 @@ pub struct SimConfig {
     pub queue_max: usize,
     /// Bad prices include one that `numeric(20,8)` rounds to zero. Wider columns take that price, so it is off by default.
     pub narrow_columns: bool,
+    /// The private half.
+    pub accounts: AccountsConfig,
+    /// A connection is cut at this age, without a close frame; the venue's is a day.
+    pub connection_lifetime: Duration,
+    /// Upgrades of one source address in a window; `None` = as many as it likes.
+    pub connects: Option<ConnectLimit>,
+    /// REST weight of one source address in a minute.
+    pub weight: WeightLimit,
 }
 
 impl Default for SimConfig {
@@ -87,6 +114,10 @@ impl Default for SimConfig {
             messages_per_second: 10,
             queue_max: SIM_QUEUE_MAX,
             narrow_columns: false,
+            accounts: AccountsConfig::default(),
+            connection_lifetime: Duration::from_secs(24 * 3_600),
+            connects: Some(ConnectLimit::default()),
+            weight: WeightLimit::default(),
         }
     }
 }
@@ -134,12 +165,19 @@ pub struct SimHandle {
 pub(in crate::sim) struct Shared {
     ledger: Mutex<Ledger>,
     settled: Condvar,
+    accounts: Mutex<private::Accounts>,
+    /// Frames of accounts went into sockets, or were lost.
+    delivered: Condvar,
 }
 
 /// What the handle asks of the loop.
 pub(in crate::sim) enum Command {
-    Inject(FaultKind),
+    Inject(Injection),
     Script(Script),
+    Life(usize, LifeKind),
+    Pace(f64),
+    Spellings(Spellings),
+    Sync(Sender<()>),
     Quiesce,
     Stop,
 }
@@ -195,9 +233,10 @@ impl SimHandle {
         &self.cross
     }
 
-    /// Asks for one fault; see [`fault`] for when it takes effect.
-    pub fn inject(&self, kind: FaultKind) {
-        self.command(Command::Inject(kind));
+    /// Asks for one fault of the price connections ([`FaultKind`]), of an account ([`AccountFault::on`]) or of the whole
+    /// venue ([`VenueFault`]); see [`fault`] and [`private::fault`] for when it takes effect.
+    pub fn inject(&self, fault: impl Into<Injection>) {
+        self.command(Command::Inject(fault.into()));
     }
 
     /// Runs a script from now on, in the place of one that is running.
@@ -206,7 +245,7 @@ impl SimHandle {
     }
 
     /// Freezes all prices, drops faults that wait, ends stalls. Frames go on every tick with the same prices, so that
-    /// nothing falls silent while a checker compares.
+    /// nothing falls silent while a checker compares. Order lives stop: accounts get no more frames.
     pub fn quiesce(&self) {
         self.command(Command::Quiesce);
     }

@@ -209,7 +209,7 @@ fn source_price(c: &CrossListing, market: &Market) -> u64 {
 }
 
 /// Decimal places for about five significant digits.
-fn price_places(units: u64) -> u32 {
+pub(super) fn price_places(units: u64) -> u32 {
     let digits = units.max(1).ilog10() as i32 + 1;
     (8 - (digits - 5)).clamp(1, 8) as u32
 }

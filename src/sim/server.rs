@@ -3,7 +3,7 @@
 //! A connection is taken out of the table while it is stepped and put back if it lives on, so that a step may use
 //! everything else of the server.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,12 +19,17 @@ use crate::domain::limits::SIM_FAULTS_WAITING_MAX;
 use crate::domain::time::SystemClock;
 use crate::domain::{Clock, Mono, Now, Random};
 
-use super::connection::{Connection, Mark, Phase, ReadEnd};
+use super::connection::{Connection, Mark, ReadEnd};
 use super::cross_listing::CrossListing;
 use super::door::Door;
 use super::fault::{FaultKind, Script};
+use super::gate::Gate;
 use super::ledger::{Ending, Ledger};
 use super::listing::Listed;
+use super::pace::Pace;
+use super::private::Accounts;
+use super::private::side::PrivateRules;
+use super::timers::Timers;
 use super::venue::{FrameRecord, Market};
 use super::websocket::Rules;
 use super::{Command, Shared, SimConfig};
@@ -33,7 +38,7 @@ pub(super) const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 /// Connection `id` has token `id + FIRST`.
 pub(super) const FIRST: u64 = 2;
-/// How often deadlines of connections are looked at.
+/// How often the door is looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// For the client's answer to a close frame.
 pub(super) const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -42,9 +47,18 @@ pub(super) const CLOSE_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Server {
     pub(super) config: SimConfig,
     pub(super) rules: Rules,
+    /// The same for private connections.
+    pub(super) private_rules: Rules,
     pub(super) market: Market,
     pub(super) random: Random,
     pub(super) connections: BTreeMap<u64, Connection>,
+    /// Those that may take prices.
+    pub(super) takers: BTreeSet<u64>,
+    pub(super) timers: Timers,
+    pub(super) gate: Gate,
+    pub(super) pace: Pace,
+    /// Accounts with faults that wait for a connection.
+    pub(super) faulty: BTreeSet<usize>,
     pub(super) door: Door,
     pub(super) faults: VecDeque<FaultKind>,
     pub(super) ticks: Ticks,
@@ -91,7 +105,13 @@ impl Server {
             ping_interval: config.ping_interval,
             pong_deadline: config.pong_deadline,
             messages_per_second: config.messages_per_second,
+            private: PrivateRules {
+                spellings: config.accounts.spellings,
+                lists_unknown_keys: config.accounts.lists_unknown_keys,
+            },
         };
+        let private_rules = Rules { messages_per_second: config.accounts.messages_per_second, ..rules };
+        let accounts = Accounts::new(config.accounts.clone(), config.seed, &market);
         let clock = SystemClock::start();
         let ticks = Ticks {
             next: clock.now().mono.plus(config.tick),
@@ -104,13 +124,24 @@ impl Server {
         };
         Ok(Server {
             rules,
+            private_rules,
             market,
             random: Random::from_seed(config.seed ^ 0x0d15_ea5e),
             connections: BTreeMap::new(),
+            takers: BTreeSet::new(),
+            timers: Timers::default(),
+            gate: Gate::new(config.connects, config.weight),
+            pace: Pace::new(config.accounts.frames_per_second),
+            faulty: BTreeSet::new(),
             door: Door::open(),
             faults: VecDeque::new(),
             ticks,
-            shared: Arc::new(Shared { ledger: Mutex::new(ledger), settled: Condvar::new() }),
+            shared: Arc::new(Shared {
+                ledger: Mutex::new(ledger),
+                settled: Condvar::new(),
+                accounts: Mutex::new(accounts),
+                delivered: Condvar::new(),
+            }),
             script: None,
             config,
             tls,
@@ -173,7 +204,14 @@ impl Server {
                 match event.token() {
                     LISTENER => self.accept(now),
                     WAKER => {}
-                    Token(token) => self.step(token as u64 - FIRST, now),
+                    Token(token) => {
+                        let id = token as u64 - FIRST;
+                        if event.is_read_closed() && self.is_asleep(id) {
+                            self.bury(id);
+                        } else {
+                            self.step(id, now);
+                        }
+                    }
                 }
             }
             self.handle_time(now);
@@ -188,20 +226,31 @@ impl Server {
             return Duration::ZERO;
         }
         let next = self.ticks.next.min(self.ticks.second).min(self.housekeeping_at);
-        next.since(now)
+        let expiry = self.shared.accounts.lock().expiry_due();
+        next.min(self.timers.due()).min(self.pace.due()).min(expiry).since(now)
     }
 
     /// Whether to go on.
     fn handle_commands(&mut self, now: Now) -> bool {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Inject(kind) => self.ask(kind),
+                Command::Inject(injection) => self.inject(injection, now),
                 Command::Script(script) => self.script = Some((now.mono, script)),
                 Command::Quiesce => {
                     self.script = None;
                     self.faults.clear();
                     self.door.forget_faults();
                     self.freeze();
+                    self.calm_accounts(now);
+                }
+                Command::Life(account, kind) => self.run_life(account, kind, now),
+                Command::Pace(rate) => self.pace.set(rate, now.mono),
+                Command::Spellings(spellings) => {
+                    self.rules.private.spellings = spellings;
+                    self.private_rules.private.spellings = spellings;
+                }
+                Command::Sync(done) => {
+                    let _ = done.try_send(());
                 }
                 Command::Stop => return false,
             }
@@ -209,7 +258,7 @@ impl Server {
         true
     }
 
-    fn ask(&mut self, kind: FaultKind) {
+    pub(super) fn ask(&mut self, kind: FaultKind) {
         if self.faults.len() == SIM_FAULTS_WAITING_MAX {
             tracing::warn!(fault = kind.as_str(), "too many faults wait for a connection; this one is dropped");
         } else {
@@ -219,8 +268,8 @@ impl Server {
 
     fn handle_time(&mut self, now: Now) {
         if let Some((start, mut script)) = self.script.take() {
-            while let Some(kind) = script.poll_due(now.mono.since(start)) {
-                self.ask(kind);
+            while let Some(injection) = script.poll_due(now.mono.since(start)) {
+                self.inject(injection, now);
             }
             self.script = Some((start, script));
         }
@@ -231,6 +280,10 @@ impl Server {
             self.tick_first(now);
         }
         self.apply_faults(now);
+        self.apply_account_faults(now);
+        self.expire_keys(now);
+        self.run_lives(now);
+        self.tend(now);
         if now.mono >= self.housekeeping_at {
             self.housekeeping_at = now.mono.plus(HOUSEKEEPING);
             self.keep_house(now);
@@ -238,7 +291,7 @@ impl Server {
         self.shared.ledger.lock().faults_waiting = self.faults.len();
     }
 
-    /// Deadlines of connections, pings, and the door.
+    /// The door.
     fn keep_house(&mut self, now: Now) {
         if self.listener.is_none() && now.mono >= self.door.closed_until {
             self.open_door();
@@ -247,46 +300,13 @@ impl Server {
             // An accept that failed for want of descriptors gives no second readiness.
             self.accept(now);
         }
-        let ids: Vec<u64> = self.connections.keys().copied().collect();
-        for id in ids {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            if let (Some(farewell), (Mono::NEVER, _)) = (connection.farewell, connection.deadline) {
-                connection.deadline = (now.mono.plus(CLOSE_MAX), farewell.ending);
-            }
-            let (deadline, ending) = connection.deadline;
-            if now.mono >= deadline {
-                if let Some(connection) = self.connections.remove(&id) {
-                    self.finish(connection, ending);
-                }
-                continue;
-            }
-            let mut wants_step = connection.asleep_until != Mono::ZERO && now.mono >= connection.asleep_until;
-            if wants_step {
-                connection.asleep_until = Mono::ZERO;
-            }
-            if let Phase::WebSocket(side) = &mut connection.phase {
-                if side.is_pong_overdue(now.mono) {
-                    side.close(tungstenite::protocol::frame::coding::CloseCode::Policy, "Pong timeout");
-                    connection.deadline = (now.mono.plus(CLOSE_MAX), Ending::PongTimeout);
-                    wants_step = true;
-                } else if side.poll_ping(&self.rules, now.mono, now.wall.as_millis()) {
-                    self.shared.ledger.lock().pings_sent += 1;
-                    wants_step = true;
-                }
-            }
-            if wants_step {
-                self.step(id, now);
-            }
-        }
     }
 
     /// One connection reads, answers and writes.
     pub(super) fn step(&mut self, id: u64, now: Now) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
         match self.step_connection(&mut connection, now) {
-            Ok(()) => {
-                self.connections.insert(id, connection);
-            }
+            Ok(()) => self.put_back(connection, now),
             Err(ending) => self.finish(connection, ending),
         }
     }
@@ -303,6 +323,7 @@ impl Server {
         plain.clear();
         self.plain = plain;
         connection.pump();
+        connection.release(now);
         let flushed = self.flush(connection, now);
         match end {
             ReadEnd::Over(ending) => return Err(connection.reason(ending)),
@@ -314,12 +335,17 @@ impl Server {
 
     /// Writes what the socket takes, and accounts for what was delivered.
     pub(super) fn flush(&mut self, connection: &mut Connection, now: Now) -> Result<(), Ending> {
+        if now.mono < connection.asleep_until {
+            return Ok(());
+        }
         let mut delivered = Vec::new();
         let written = connection.write(&mut delivered);
+        self.count_account_frames(&mut delivered, now);
         if !delivered.is_empty() {
             let mut ledger = self.shared.ledger.lock();
             for (id, mark) in delivered {
                 match mark {
+                    Mark::Account { .. } => {}
                     Mark::Unbalanced => ledger.unbalanced_delivered += 1,
                     Mark::Frame(record) => {
                         ledger.delivered(id, &record);
@@ -341,7 +367,7 @@ impl Server {
             return Err(Ending::SlowConsumer);
         }
         match connection.farewell {
-            Some(farewell) if connection.owed() == 0 => Err(farewell.ending),
+            Some(farewell) if connection.is_flushed() => Err(farewell.ending),
             _ => Ok(()),
         }
     }
@@ -349,6 +375,8 @@ impl Server {
     /// The connection is over: the socket closes with it.
     pub(super) fn finish(&mut self, mut connection: Connection, ending: Ending) {
         let _ = self.poll.registry().deregister(connection.socket_mut());
+        self.takers.remove(&connection.id);
+        self.leave_accounts(&mut connection, ending, self.clock.now());
         self.shared.ledger.lock().end(connection.id, ending);
         tracing::debug!(connection = connection.id, ?ending, "closed");
     }

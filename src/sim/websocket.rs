@@ -18,6 +18,7 @@ use crate::domain::limits::SIM_STREAMS_MAX;
 
 use super::framing::{OPCODE_PING, OPCODE_TEXT, write_frame};
 use super::http::percent_decode;
+use super::private::side::{PrivateRules, PrivateSide, Whose};
 
 /// The stream of all mark prices, once a second.
 pub(super) const ALL_EACH_SECOND: &str = "!markPrice@arr@1s";
@@ -69,6 +70,7 @@ pub(super) struct Rules {
     pub(super) ping_interval: Duration,
     pub(super) pong_deadline: Duration,
     pub(super) messages_per_second: usize,
+    pub(super) private: PrivateRules,
 }
 
 /// What reading the client's bytes came to.
@@ -101,6 +103,7 @@ pub(super) struct WebSocketSide {
     route: Route,
     wrapped: bool,
     subscriptions: Vec<String>,
+    private: Option<Box<PrivateSide>>,
     recent: VecDeque<Mono>,
     /// Pings whose echo is awaited, and until when.
     pings: VecDeque<(Vec<u8>, Mono)>,
@@ -118,11 +121,52 @@ impl WebSocketSide {
             route,
             wrapped,
             subscriptions,
+            private: None,
             recent: VecDeque::new(),
             pings: VecDeque::new(),
             ping_due: now.plus(rules.ping_interval),
             closing: false,
         }
+    }
+
+    /// The same for a private connection.
+    pub(super) fn private(wrapped: bool, private: PrivateSide, rules: &Rules, now: Mono) -> Self {
+        let side = WebSocketSide::new(Route::Private, wrapped, Vec::new(), rules, now);
+        WebSocketSide { private: Some(Box::new(private)), ..side }
+    }
+
+    /// Which part of the venue it leads to.
+    pub(super) fn route(&self) -> Route {
+        self.route
+    }
+
+    /// The private part, on a private connection.
+    pub(super) fn private_mut(&mut self) -> Option<&mut PrivateSide> {
+        self.private.as_deref_mut()
+    }
+
+    /// Bytes of events held back.
+    pub(super) fn held_len(&self) -> usize {
+        self.private.as_ref().map_or(0, |side| side.held_len())
+    }
+
+    /// When the next event held back wants to be sent.
+    pub(super) fn held_due(&self) -> Mono {
+        self.private.as_ref().map_or(Mono::NEVER, |side| side.held_due())
+    }
+
+    /// A close frame has gone out; nothing is delivered any more.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// When it wants to be looked at.
+    pub(super) fn due(&self) -> Mono {
+        if self.closing {
+            return Mono::NEVER;
+        }
+        let pong_due = self.pings.front().map_or(Mono::NEVER, |(_, due)| *due);
+        self.ping_due.min(pong_due)
     }
 
     /// Whether `stream` is delivered here.
@@ -143,7 +187,7 @@ impl WebSocketSide {
     }
 
     /// Bytes of the client, decrypted. Answers are put in the outbox.
-    pub(super) fn handle_bytes(&mut self, bytes: &[u8], rules: &Rules, now: Mono) -> Received {
+    pub(super) fn handle_bytes(&mut self, bytes: &[u8], rules: &Rules, whose: Whose<'_>, now: Mono) -> Received {
         self.memory.incoming.extend(bytes);
         let mut received = Received::default();
         loop {
@@ -165,7 +209,7 @@ impl WebSocketSide {
                         }
                     }
                     if let Message::Text(text) = message {
-                        let answer = self.answer(text.as_str());
+                        let answer = self.answer(text.as_str(), &rules.private, whose);
                         write_frame(OPCODE_TEXT, true, answer.as_bytes(), &mut self.memory.outgoing);
                     }
                 }
@@ -240,7 +284,7 @@ impl WebSocketSide {
     }
 
     /// The reply to a control message (facts/binance.md §1.4).
-    fn answer(&mut self, text: &str) -> String {
+    fn answer(&mut self, text: &str, rules: &PrivateRules, whose: Whose<'_>) -> String {
         // The venue's key order: result or error first.
         let error = |msg: &str, id: &Value| format!(r#"{{"error":{{"code":2,"msg":{}}},"id":{id}}}"#, json!(msg));
         let Ok(request) = serde_json::from_str::<Value>(text) else {
@@ -256,17 +300,28 @@ impl WebSocketSide {
         };
         let result = match request["method"].as_str().unwrap_or("") {
             "SUBSCRIBE" => {
-                names().filter(|names| self.subscriptions.len() + names.len() <= SIM_STREAMS_MAX).map(|names| {
+                let have = self.private.as_ref().map_or(self.subscriptions.len(), |side| side.subscriptions.len());
+                names().filter(|names| have + names.len() <= SIM_STREAMS_MAX).map(|names| {
+                    if let Some(private) = &mut self.private {
+                        private.subscribe(self.wrapped, &names, whose);
+                        return Value::Null;
+                    }
                     let fresh: Vec<_> = names.into_iter().filter(|name| !self.subscriptions.contains(name)).collect();
                     self.subscriptions.extend(fresh);
                     Value::Null
                 })
             }
             "UNSUBSCRIBE" => names().map(|names| {
+                if let Some(private) = &mut self.private {
+                    private.unsubscribe(&names);
+                }
                 self.subscriptions.retain(|name| !names.contains(name));
                 Value::Null
             }),
-            "LIST_SUBSCRIPTIONS" => Some(json!(self.subscriptions)),
+            "LIST_SUBSCRIPTIONS" => match &self.private {
+                Some(private) => Some(json!(private.listed(rules))),
+                None => Some(json!(self.subscriptions)),
+            },
             "SET_PROPERTY" => match (request["params"][0].as_str(), request["params"][1].as_bool()) {
                 (Some("combined"), Some(wrapped)) => {
                     self.wrapped = wrapped;
@@ -320,6 +375,7 @@ impl Write for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::private::Spellings;
 
     #[test]
     fn targets() {
@@ -356,6 +412,7 @@ mod tests {
             ping_interval: Duration::from_secs(180),
             pong_deadline: Duration::from_secs(600),
             messages_per_second: 10,
+            private: PrivateRules { spellings: Spellings::default(), lists_unknown_keys: false },
         };
         let mut side = WebSocketSide::new(Route::Market, true, Vec::new(), &rules, Mono::ZERO);
         let at = |s| Mono::ZERO.plus(Duration::from_secs(s));

@@ -1,0 +1,282 @@
+//! What can go wrong with one account, and with the venue as a whole.
+//!
+//! Those that need a live connection wait, in order, until the account has one; then they take effect at once, on all its
+//! connections. Those that need a frame make one. Those at the door and at the listen-key desk wait there.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::sim::fault::FaultKind;
+
+pub use super::event::ExpiryNotice;
+
+/// One fault of one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountFault {
+    /// TCP ends at once; unsent bytes are lost.
+    Cut,
+    /// A close frame 1001.
+    Close,
+    /// Half of a frame, then the end of TCP.
+    HalfFrame,
+    /// Random bytes where a frame should start.
+    Garbage,
+    /// Random bytes where a TLS record should start.
+    TlsGarbage,
+    /// A whole text frame whose JSON is damaged inside the event; the wrapper, if any, is sound. The connection lives on.
+    Malformed,
+    /// A text frame of more than 1 MiB.
+    Oversize,
+    /// This many events in one write.
+    Flood {
+        /// At least so many.
+        frames: u32,
+    },
+    /// 200 pings in one write.
+    PingFlood,
+    /// Half-open: TCP stays, nothing is read or written any more; after `lasts` the socket is gone.
+    Silence {
+        /// [`Duration::MAX`] = until the client gives up.
+        lasts: Duration,
+    },
+    /// Pings and control messages are answered, no event comes, for this long. Frames of that time are missed.
+    Mute {
+        /// [`Duration::MAX`] = as long as these connections live.
+        lasts: Duration,
+    },
+    /// Events are held back for this long, then come all at once.
+    Stall {
+        /// How long.
+        lasts: Duration,
+    },
+    /// The newest connection gets every event this much later, for as long as it lives.
+    Lag {
+        /// How much later.
+        delay: Duration,
+    },
+    /// The next upgrade for this account is answered this much later.
+    SlowHandshake {
+        /// How much later.
+        delay: Duration,
+    },
+    /// The next upgrade for this account is answered with this status.
+    RefuseUpgrade {
+        /// HTTP status.
+        status: u16,
+    },
+    /// The next connection of this account answers everything and delivers nothing.
+    MuteNext,
+    /// The listen key dies now.
+    ExpireKey {
+        /// How the client hears of it.
+        notice: ExpiryNotice,
+    },
+    /// The next PUT answers with another key; the one before delivers for `grace` more.
+    RotateKey {
+        /// How long both deliver.
+        grace: Duration,
+    },
+    /// The next frame comes twice, byte for byte.
+    Duplicate,
+    /// An earlier frame comes once more, out of place.
+    Replay,
+    /// Two frames in the wrong order.
+    Reorder,
+    /// The next listen-key request is answered with this.
+    KeyError {
+        /// HTTP status.
+        status: u16,
+        /// The venue's code; 0 = a body that is no JSON.
+        code: i32,
+    },
+    /// The next listen-key request is answered this much later.
+    KeyDelay {
+        /// How much later.
+        delay: Duration,
+    },
+}
+
+impl AccountFault {
+    /// Every kind, with ordinary parameters.
+    pub const ALL: [AccountFault; 23] = [
+        AccountFault::Cut,
+        AccountFault::Close,
+        AccountFault::HalfFrame,
+        AccountFault::Garbage,
+        AccountFault::TlsGarbage,
+        AccountFault::Malformed,
+        AccountFault::Oversize,
+        AccountFault::Flood { frames: 2_000 },
+        AccountFault::PingFlood,
+        AccountFault::Silence { lasts: Duration::MAX },
+        AccountFault::Mute { lasts: Duration::from_secs(5) },
+        AccountFault::Stall { lasts: Duration::from_secs(2) },
+        AccountFault::Lag { delay: Duration::from_millis(100) },
+        AccountFault::SlowHandshake { delay: Duration::from_millis(1_500) },
+        AccountFault::RefuseUpgrade { status: 503 },
+        AccountFault::MuteNext,
+        AccountFault::ExpireKey { notice: ExpiryNotice::Number },
+        AccountFault::RotateKey { grace: Duration::from_secs(60) },
+        AccountFault::Duplicate,
+        AccountFault::Replay,
+        AccountFault::Reorder,
+        AccountFault::KeyError { status: 503, code: -1_008 },
+        AccountFault::KeyDelay { delay: Duration::from_millis(1_500) },
+    ];
+
+    /// The word used in ledgers and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AccountFault::Cut => "cut",
+            AccountFault::Close => "close",
+            AccountFault::HalfFrame => "half_frame",
+            AccountFault::Garbage => "garbage",
+            AccountFault::TlsGarbage => "tls_garbage",
+            AccountFault::Malformed => "malformed",
+            AccountFault::Oversize => "oversize",
+            AccountFault::Flood { .. } => "flood",
+            AccountFault::PingFlood => "ping_flood",
+            AccountFault::Silence { .. } => "silence",
+            AccountFault::Mute { .. } => "mute",
+            AccountFault::Stall { .. } => "stall",
+            AccountFault::Lag { .. } => "lag",
+            AccountFault::SlowHandshake { .. } => "slow_handshake",
+            AccountFault::RefuseUpgrade { .. } => "refuse_upgrade",
+            AccountFault::MuteNext => "mute_next",
+            AccountFault::ExpireKey { .. } => "expire_key",
+            AccountFault::RotateKey { .. } => "rotate_key",
+            AccountFault::Duplicate => "duplicate",
+            AccountFault::Replay => "replay",
+            AccountFault::Reorder => "reorder",
+            AccountFault::KeyError { .. } => "key_error",
+            AccountFault::KeyDelay { .. } => "key_delay",
+        }
+    }
+
+    /// Whether it waits for the next upgrade or listen-key request, not for a live connection.
+    #[must_use]
+    pub const fn waits_at_door(self) -> bool {
+        matches!(
+            self,
+            AccountFault::SlowHandshake { .. }
+                | AccountFault::RefuseUpgrade { .. }
+                | AccountFault::MuteNext
+                | AccountFault::RotateKey { .. }
+                | AccountFault::KeyError { .. }
+                | AccountFault::KeyDelay { .. }
+        )
+    }
+
+    /// This fault for account `account`.
+    #[must_use]
+    pub const fn on(self, account: usize) -> Injection {
+        Injection::Account { account, fault: self }
+    }
+}
+
+impl fmt::Display for AccountFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One fault of the venue towards everybody. It takes effect at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VenueFault {
+    /// For this long nobody listens on the port; live connections stay.
+    RefuseConnects {
+        /// How long.
+        lasts: Duration,
+    },
+    /// Every connection is cut, and for this long nobody listens.
+    Outage {
+        /// How long.
+        lasts: Duration,
+    },
+    /// REST answers 418 with the time at which the ban ends.
+    Ban {
+        /// How long.
+        lasts: Duration,
+    },
+    /// REST answers 429.
+    RateLimit {
+        /// How long.
+        lasts: Duration,
+    },
+    /// REST answers with this status and `-1008`.
+    RestErrors {
+        /// HTTP status.
+        status: u16,
+        /// How long.
+        lasts: Duration,
+    },
+}
+
+impl VenueFault {
+    /// The word used in ledgers and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            VenueFault::RefuseConnects { .. } => "refuse_connects",
+            VenueFault::Outage { .. } => "outage",
+            VenueFault::Ban { .. } => "ban",
+            VenueFault::RateLimit { .. } => "rate_limit",
+            VenueFault::RestErrors { .. } => "rest_errors",
+        }
+    }
+}
+
+/// A fault and whom it meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// The price connections.
+    Prices(FaultKind),
+    /// One account.
+    Account {
+        /// Its index.
+        account: usize,
+        /// What goes wrong.
+        fault: AccountFault,
+    },
+    /// Everybody.
+    Venue(VenueFault),
+}
+
+impl Injection {
+    /// The word used in ledgers and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Injection::Prices(kind) => kind.as_str(),
+            Injection::Account { fault, .. } => fault.as_str(),
+            Injection::Venue(fault) => fault.as_str(),
+        }
+    }
+}
+
+impl From<FaultKind> for Injection {
+    fn from(kind: FaultKind) -> Self {
+        Injection::Prices(kind)
+    }
+}
+
+impl From<VenueFault> for Injection {
+    fn from(fault: VenueFault) -> Self {
+        Injection::Venue(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        let names: HashSet<_> = AccountFault::ALL.iter().map(|fault| fault.as_str()).collect();
+        assert_eq!(names.len(), AccountFault::ALL.len());
+        assert_eq!(AccountFault::Cut.on(3).as_str(), "cut");
+    }
+}
