@@ -11,6 +11,7 @@
 //!
 //! May import everything but `sim` and `cli`.
 
+pub mod control_ports;
 pub mod memory_plan;
 pub mod price_consumer;
 pub mod price_daemon;

@@ -278,6 +278,53 @@ const _: () = assert!(PUSH_JOBS_MAX < IN_PROCESS_JOBS_MAX);
 // Places in a document are 32 bits.
 const _: () = assert!(JSON_TEXT_MAX < u32::MAX as usize);
 
+// ---- user_data: discovery, listen keys, control threads ----
+
+/// A listen key's life since it was last given out or extended (facts/binance.md §2).
+pub const LISTEN_KEY_LIFE: Duration = Duration::from_secs(60 * 60);
+/// A key not extended for this long is asked for by POST, which gives out a new one where it has died.
+pub const LISTEN_KEY_DOUBT_AFTER: Duration = Duration::from_secs(50 * 60);
+/// Somebody's key is extended this often, whoever's: others read MAX(last_keep_alive_at) older than 120 s as "dead".
+pub const KEEP_ALIVE_FRESH: Duration = Duration::from_secs(60);
+/// After a keep-alive that failed the next account's comes this soon, so that one bad account leaves no hole of two minutes.
+pub const KEEP_ALIVE_SECOND_TRY: Duration = Duration::from_secs(5);
+/// Between two keep-alives: 600 weight a minute at most, a quarter of the venue's 2,400 (facts/binance.md §3).
+pub const KEEP_ALIVE_SPACING: Duration = Duration::from_millis(100);
+/// Between two requests for a new key, the incumbent's stagger: 240 weight a minute at most.
+pub const KEY_CREATE_SPACING: Duration = Duration::from_millis(250);
+/// Used weight of this address above which no new keys are asked for until the minute is over: 80 % of 2,400.
+pub const WEIGHT_BUSY: u32 = 1_920;
+/// … and above which keep-alives wait too: 95 %. A minute's wait costs a key nothing, a ban does.
+pub const WEIGHT_FULL: u32 = 2_280;
+/// Between two new keys of one account when keys keep dying young (facts/binance.md §7, go-binance #510); doubles.
+pub const RENEWAL_SPACING_MIN: Duration = Duration::from_secs(10);
+/// See [`RENEWAL_SPACING_MIN`].
+pub const RENEWAL_SPACING_MAX: Duration = Duration::from_secs(300);
+/// A key that lived this long did not die young.
+pub const RENEWAL_CALM: Duration = Duration::from_secs(600);
+/// How long a firewall's refusal (403, 451) stops all calls: longer, and keys that could be extended would die.
+pub const BLOCKED_HOLD_MAX: Duration = Duration::from_secs(300);
+/// Between two looks at the accounts, however often they are asked for.
+pub const DISCOVERY_SPACING_MIN: Duration = Duration::from_secs(5);
+/// First pause after a look or a write that failed; doubles.
+pub const CONTROL_RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest pause after a look or a write that failed.
+pub const CONTROL_RETRY_MAX: Duration = Duration::from_secs(30);
+/// `last_frame_at` of one account is written this often at most (facts/incumbent.md §1.2).
+pub const FRAME_STAMP_EVERY: Duration = Duration::from_secs(30);
+/// Accounts whose rows are written in one go, between two looks at what else is due.
+pub const ROW_BATCH_MAX: usize = 64;
+/// Gaps that wait for the database; a gap more is refused to the dispatcher, which keeps it in the spool.
+pub const GAPS_WAITING_MAX: usize = 4_096;
+/// Commands on their way to the user-data role; what does not fit stays with the control threads, newest wins.
+pub const ACCOUNT_COMMANDS_MAX: usize = 256;
+/// One listen-key call, name resolution and answer included.
+pub const LISTEN_KEY_CALL_MAX: Duration = Duration::from_secs(10);
+/// Answer to a listen-key call: a key and a few words.
+pub const LISTEN_KEY_ANSWER_MAX: u64 = 64 << 10;
+/// Accounts whose trouble is named in one status.
+pub const TROUBLES_NAMED_MAX: usize = 50;
+
 // ---- ops ----
 
 /// Text of one encrypted value. A column holds an API key or secret of some hundred bytes.
@@ -350,3 +397,7 @@ const _: () = assert!(CLIENT_TEXT_LEN_MAX <= OUTBOUND_MAX && 2 * OUTBOUND_MAX < 
 const _: () = assert!(USER_DATA_MESSAGE_MAX * 8 <= PARKING_POOL_DEFAULT);
 const _: () = assert!(EVENT_DEPTH_MAX < u128::BITS as usize);
 const _: () = assert!(LISTEN_KEY_LEN_MIN < LISTEN_KEY_LEN_MAX && LISTEN_KEY_LEN_MAX < URL_LEN_MAX / 8);
+const _: () = assert!(EVENT_DEPTH_MAX < u128::BITS as usize);
+const _: () = assert!(LISTEN_KEY_LEN_MIN < LISTEN_KEY_LEN_MAX && LISTEN_KEY_LEN_MAX < URL_LEN_MAX / 8);
+const _: () = assert!(LISTEN_KEY_DOUBT_AFTER.as_secs() < LISTEN_KEY_LIFE.as_secs() && WEIGHT_BUSY < WEIGHT_FULL);
+const _: () = assert!(BLOCKED_HOLD_MAX.as_secs() * 4 < LISTEN_KEY_LIFE.as_secs());

@@ -1,4 +1,4 @@
-//! REST of the control plane: one bounded GET, blocking, with an error that says at which layer it broke.
+//! REST of the control plane: bounded requests, blocking, with an error that says at which layer they broke.
 //!
 //! TLS is the caller's [`rustls::ClientConfig`] (web PKI and extra roots), so REST trusts what the streams trust. ureq's own
 //! TLS settings know either built-in roots or given ones, not both; its connector chain is open, so ours takes TCP from
@@ -61,6 +61,66 @@ impl RestClient {
         }
         body.map_err(|error| RestError::from_ureq(&host, error))
     }
+
+    /// Sends a request without a body and gives back the answer, whatever its status. `secret` is one header, name and
+    /// value; it goes to this host and nowhere else: a redirect is an answer like any other. `body_max` bounds the answer.
+    ///
+    /// # Errors
+    /// [`RestError`], where there is no answer; of the request nothing but the host is in it.
+    pub fn send(&self, method: Method, url: &str, secret: (&str, &str), body_max: u64) -> Result<Answer, RestError> {
+        let uri: ureq::http::Uri = url.parse().map_err(|_| RestError::new("", Fault::BadUrl))?;
+        let host = uri.authority().map_or("", |authority| authority.host()).to_owned();
+        let protocol =
+            |text: &str| RestError::new(&host, Fault::Connection { layer: Layer::Protocol, text: text.to_owned() });
+        let mut value =
+            ureq::http::HeaderValue::from_str(secret.1).map_err(|_| protocol("the header cannot be sent"))?;
+        value.set_sensitive(true);
+        let request = match method {
+            Method::Post => self.agent.post(uri),
+            Method::Put => self.agent.put(uri),
+        };
+        let request = request.header(secret.0, value).config().max_redirects(0).build();
+        let mut answer = request.send_empty().map_err(|error| RestError::from_ureq(&host, error))?;
+        let body = answer.body_mut().with_config().limit(body_max).read_to_vec();
+        let body = body.map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(_) => protocol("the answer is too long"),
+            other => RestError::from_ureq(&host, other),
+        })?;
+        Ok(Answer { status: answer.status().as_u16(), body, headers: std::mem::take(answer.headers_mut()) })
+    }
+}
+
+/// A method whose request has a header of its own and no body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+}
+
+/// An answer with whatever status. The body may be a credential, so `Debug` shows its length only.
+#[derive(Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, unpacked.
+    pub body: Vec<u8>,
+    headers: ureq::http::HeaderMap,
+}
+
+impl Answer {
+    /// A header's first value, if it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
+    }
 }
 
 /// Why a request brought nothing.
@@ -91,7 +151,7 @@ pub enum Fault {
         /// The beginning of its answer, made printable.
         excerpt: String,
     },
-    /// The answer is longer than [`BODY_MAX`].
+    /// The answer to a GET is longer than [`BODY_MAX`].
     TooLarge,
 }
 

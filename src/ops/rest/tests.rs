@@ -129,3 +129,67 @@ fn silence_ends_within_the_deadline() {
     assert!(error.is_transient());
     assert!(started.elapsed() < Duration::from_secs(10));
 }
+
+/// Answers one connection with `answer` and gives what was asked.
+fn serve_once(answer: String) -> (SocketAddr, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let head = read_head(&mut stream);
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_request_with_a_header_gives_status_headers_and_body() {
+    let body = r#"{"code":-1125,"msg":"PLANTED-body"}"#;
+    for (method, word, status) in [(Method::Post, "POST", 200), (Method::Put, "PUT", 400), (Method::Put, "PUT", 418)] {
+        let answer = format!(
+            "HTTP/1.1 {status} x\r\nRetry-After: 7\r\nX-MBX-USED-WEIGHT-1M: 12\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (address, asked) = serve_once(answer);
+        let url = format!("http://{address}/fapi/v1/listenKey");
+        let answer = client(Duration::from_secs(5)).send(method, &url, ("X-MBX-APIKEY", "PLANTED-key"), 1_000).unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (status, body.as_bytes()));
+        assert_eq!((answer.header("retry-after"), answer.header("x-mbx-used-weight-1m")), (Some("7"), Some("12")));
+        assert!(!format!("{answer:?}").contains("PLANTED"), "{answer:?}");
+        let asked = asked.join().unwrap().to_ascii_lowercase();
+        let word = word.to_ascii_lowercase();
+        assert!(asked.starts_with(&format!("{word} /fapi/v1/listenkey http/1.1\r\n")), "{asked}");
+        assert!(asked.contains("\r\nx-mbx-apikey: planted-key\r\n"), "{asked}");
+    }
+}
+
+#[test]
+fn a_secret_follows_no_redirect_and_is_in_no_error() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let location = elsewhere.local_addr().unwrap();
+    let answer = format!("HTTP/1.1 307 x\r\nLocation: http://{location}/\r\nContent-Length: 0\r\n\r\n");
+    let (address, asked) = serve_once(answer);
+    let send = |url: &str, value: &str, max| {
+        client(Duration::from_millis(500)).send(Method::Post, url, ("X-MBX-APIKEY", value), max)
+    };
+    assert_eq!(send(&format!("http://{address}/"), "PLANTED-key", 100).unwrap().status, 307);
+    asked.join().unwrap();
+    assert!(elsewhere.accept().is_err(), "the key went elsewhere");
+
+    let (large, _asked) = serve_once(format!("HTTP/1.1 200 x\r\nContent-Length: 101\r\n\r\n{}", "x".repeat(101)));
+    let silent = serve(b"");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (url, value) in [
+        (format!("http://{large}/?PLANTED-url"), "PLANTED-key"),
+        (format!("http://{silent}/?PLANTED-url"), "PLANTED-key"),
+        (format!("http://{closed}/?PLANTED-url"), "PLANTED-key"),
+        (format!("http://{closed}/?PLANTED-url"), "PLANTED\r\nHost: x"),
+        ("/PLANTED-url".to_owned(), "PLANTED-key"),
+        ("http://[PLANTED-url".to_owned(), "PLANTED-key"),
+    ] {
+        let error = send(&url, value, 100).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("PLANTED"), "{error:?}");
+    }
+}
