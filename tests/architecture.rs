@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("spool", &["domain"]),
     ("store", &["domain"]),
     ("ops", &["domain"]),
+    ("queue", &["domain"]),
     ("prices", &["domain", "exchange", "store"]),
     ("daemon", &["domain", "exchange", "stream", "event_loop", "store", "ops", "prices"]),
     ("sim", &["*", "!cli"]),

@@ -169,6 +169,46 @@ pub const SPOOL_RETRY_MAX: Duration = Duration::from_secs(5);
 /// Quarantine files kept; a further one is refused, loudly: this many poison records are a bug, not an accident.
 pub const SPOOL_QUARANTINE_MAX: usize = 1_000;
 
+// ---- queue ----
+
+/// Jobs of one push: 64 values of one RPUSH are 20 times as fast as single ones, 256 are slower again
+/// (facts/measurements.md §8).
+pub const PUSH_JOBS_MAX: usize = 64;
+/// Bytes of one push, after which it takes no further job; 64 jobs of a real account are about 200 kB.
+pub const PUSH_BYTES_MAX: usize = 1 << 20;
+/// A job waits this long for companions.
+pub const PUSH_AGE_MAX: Duration = Duration::from_millis(2);
+/// Recorded bytes of one job: the spool's largest payload.
+pub const JOB_RAW_MAX: usize = 1 << 20;
+/// The largest body of a job: `[0,0,…]` becomes `i:123456;i:0;…` (13 bytes for 2), raw control bytes become `\u0001` (6
+/// for 1); no document does both.
+pub const JOB_BODY_MAX: usize = 16 * JOB_RAW_MAX + (4 << 10);
+/// A JSON text that is read: a frame, or the body of a job, which a PHP worker may have written anew.
+pub const JSON_TEXT_MAX: usize = 2 * JOB_BODY_MAX;
+/// Values whose memory (32 bytes each) is kept from one document to the next.
+pub const JSON_NODES_KEPT_MAX: usize = 32 << 10;
+/// Bytes of text whose memory is kept from one document to the next.
+pub const JSON_TEXT_KEPT_MAX: usize = 1 << 20;
+/// Jobs of the in-process queue that are waiting or being worked on.
+pub const IN_PROCESS_JOBS_MAX: usize = 4_096;
+/// Bytes of those jobs together.
+pub const IN_PROCESS_BYTES_MAX: usize = 64 << 20;
+/// From the first packet to an answered greeting.
+pub const REDIS_CONNECT_DEFAULT: Duration = Duration::from_secs(5);
+/// Silence after a request that makes its outcome doubtful. A Redis that syncs every write (`appendfsync always`) to a slow disk
+/// answers within a second or two.
+pub const REDIS_ANSWER_DEFAULT: Duration = Duration::from_secs(5);
+/// What `appendfsync everysec` may lose: it syncs once a second, and waits one more for a sync that is still running.
+pub const REDIS_EVERYSEC_LOSS: Duration = Duration::from_secs(2);
+/// Bytes of a job class: PHP has no bound, a file name has this one.
+pub const JOB_CLASS_LEN_MAX: usize = 255;
+
+const _: () = assert!(JOB_BODY_MAX > PUSH_BYTES_MAX);
+const _: () = assert!(JOB_BODY_MAX < IN_PROCESS_BYTES_MAX);
+const _: () = assert!(PUSH_JOBS_MAX < IN_PROCESS_JOBS_MAX);
+// Places in a document are 32 bits.
+const _: () = assert!(JSON_TEXT_MAX < u32::MAX as usize);
+
 // ---- ops ----
 
 /// From SIGTERM to the end of the process.
