@@ -24,6 +24,20 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// Pages of one instrument list. Bybit needs one or two of 1,000, Bitget two; a venue that never ends is refused.
 pub const INSTRUMENT_PAGES_MAX: usize = 32;
 
+// ---- exchange: private frames and listen keys ----
+
+/// Nesting of a private frame that counts as JSON; real ones have 5 levels. serde_json, by which others read the recorded
+/// bytes later, goes no deeper either.
+pub const EVENT_DEPTH_MAX: usize = 127;
+/// Bytes of a listen key. Binance's has 64; what is shorter than the minimum is no secret.
+pub const LISTEN_KEY_LEN_MIN: usize = 16;
+/// See [`LISTEN_KEY_LEN_MIN`]; keys go into URLs and a text column, both of which take more.
+pub const LISTEN_KEY_LEN_MAX: usize = 256;
+/// Bytes of an API key. Binance's has 64; an HTTP header takes more.
+pub const API_KEY_LEN_MAX: usize = 256;
+/// The longest ban that is believed (facts/binance.md §3: "2 min growing to 3 days").
+pub const BAN_MAX: Duration = Duration::from_secs(3 * 24 * 3_600);
+
 // ---- stream: WebSocket ----
 
 /// Payload of one price message. A tick is 120–146 kB today; libraries that default to 64 kB fail.
@@ -211,6 +225,12 @@ const _: () = assert!(JSON_TEXT_MAX < u32::MAX as usize);
 
 // ---- ops ----
 
+/// Text of one encrypted value. A column holds an API key or secret of some hundred bytes.
+pub const ENCRYPTED_LEN_MAX: usize = 64 << 10;
+/// Keys that are tried on one value: the current and the previous ones. Laravel knows no bound; a rotation keeps one or two.
+pub const APP_KEYS_MAX: usize = 16;
+/// The file that holds the application's key: a key alone, or a `.env` of some kilobytes.
+pub const APP_KEY_FILE_MAX: u64 = 64 << 10;
 /// From SIGTERM to the end of the process.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -249,3 +269,6 @@ const _: () =
     assert!(SPOOL_PAYLOAD_MAX as u64 * 2 < SPOOL_SEGMENT_BYTES && SPOOL_PAYLOAD_MAX * 2 < SPOOL_UNSYNCED_BYTES_MAX);
 const _: () = assert!(SPOOL_BATCH_RECORDS_MAX as u64 * 2 < SPOOL_UNSYNCED_RECORDS_MAX);
 const _: () = assert!(SPOOL_SUFFIX_MAX <= u8::MAX as usize);
+
+const _: () = assert!(EVENT_DEPTH_MAX < u128::BITS as usize);
+const _: () = assert!(LISTEN_KEY_LEN_MIN < LISTEN_KEY_LEN_MAX && LISTEN_KEY_LEN_MAX < URL_LEN_MAX / 8);

@@ -1,10 +1,17 @@
-//! Binance USDⓈ-M futures: the venue that prices come from.
+//! Binance USDⓈ-M futures: the venue that prices come from, and the accounts' events.
 
+pub mod control;
 mod entry;
+mod event_type;
+mod grammar;
 mod instruments;
+pub mod listen_key;
 pub mod mark_price;
 mod outline;
+pub mod private_url;
 mod stream_url;
+pub mod user_data;
+mod wrapper;
 
 pub use instruments::Binance;
 pub use stream_url::{STREAM_BASE, Spelling, UnknownSpelling, mark_price_url};

@@ -6,6 +6,7 @@
 //! [`JSON_DEPTH_MAX`] levels are remembered as one bit each, deeper ones are counted by kind of bracket (an element that
 //! deep is refused by its own parse anyway).
 
+use std::iter;
 use std::ops::Range;
 
 use super::mark_price::FrameFault;
@@ -70,6 +71,28 @@ pub(super) fn next_element(text: &[u8], at: usize) -> Result<(Span, usize), Fram
     Ok((trim(text, at..end), end + 1))
 }
 
+/// The members of the object whose brace stands at `start`, in their order: the key's raw text and the value. Ends at the
+/// first thing that is out of balance, so the caller has proved the text before.
+pub(super) fn members(text: &[u8], start: usize) -> impl Iterator<Item = (Span, Span)> {
+    let mut next = (text.get(start) == Some(&b'{')).then_some(start + 1);
+    iter::from_fn(move || {
+        let (member, end) = next_member(text, next?).ok()?;
+        next = (text[end] == b',').then_some(end + 1);
+        Some(member)
+    })
+    .flatten()
+}
+
+/// The elements of the array whose bracket stands at `start`; as [`members`]. One element of an empty array is empty.
+pub(super) fn elements(text: &[u8], start: usize) -> impl Iterator<Item = Span> {
+    let mut next = (text.get(start) == Some(&b'[')).then_some(start + 1);
+    iter::from_fn(move || {
+        let (element, behind) = next_element(text, next?).ok()?;
+        next = (text[behind - 1] == b',').then_some(behind);
+        Some(element)
+    })
+}
+
 /// Whether a key belongs to the reply to a request.
 pub(super) fn is_reply_key(key: &[u8]) -> bool {
     [&b"result"[..], b"error", b"code"].iter().any(|name| key_is(key, name))
@@ -104,8 +127,8 @@ fn scan_object(text: &[u8], start: usize) -> Result<(Outline, usize), FrameFault
     let (mut data, mut has_event, mut has_price, mut is_reply) = (None, false, false, false);
     let mut at = start + 1;
     let end = loop {
-        let end = next_boundary(text, at)?;
-        if let Some((key, value)) = member(text, trim(text, at..end)) {
+        let (member, end) = next_member(text, at)?;
+        if let Some((key, value)) = member {
             let key = &text[key];
             if key_is(key, b"data") {
                 data = Some(value);
@@ -139,6 +162,12 @@ fn scan_object(text: &[u8], start: usize) -> Result<(Outline, usize), FrameFault
         }
     };
     Ok((outline, end))
+}
+
+/// The member at `at`, `None` for what is not `"key": value`, and the comma or bracket behind it.
+fn next_member(text: &[u8], at: usize) -> Result<(Option<(Span, Span)>, usize), FrameFault> {
+    let end = next_boundary(text, at)?;
+    Ok((member(text, trim(text, at..end)), end))
 }
 
 /// Splits `"key" : value` into the key's raw text and the value.
@@ -223,36 +252,42 @@ impl Nesting {
     }
 }
 
-/// Whether the raw text of a key, escapes and all, means `name`, which is ASCII letters.
-fn key_is(mut raw: &[u8], name: &[u8]) -> bool {
-    for &letter in name {
+/// Whether the raw text of a string, escapes and all, means `text`, which is printable ASCII.
+pub(super) fn key_is(raw: &[u8], text: &[u8]) -> bool {
+    strip_text(raw, text).is_some_and(<[u8]>::is_empty)
+}
+
+/// The raw text behind `text`, which is printable ASCII, where the string begins with it in whatever spelling.
+pub(super) fn strip_text<'r>(mut raw: &'r [u8], text: &[u8]) -> Option<&'r [u8]> {
+    for &letter in text {
         raw = match raw {
             [b'\\', b'u', hex @ ..] if hex.len() >= 4 => {
                 let code = std::str::from_utf8(&hex[..4]).ok().and_then(|hex| u32::from_str_radix(hex, 16).ok());
                 if code != Some(u32::from(letter)) {
-                    return false;
+                    return None;
                 }
                 &hex[4..]
             }
-            [first, rest @ ..] if *first == letter => rest,
-            _ => return false,
+            [b'\\', b'/', rest @ ..] if letter == b'/' => rest,
+            [first, rest @ ..] if *first == letter && letter != b'\\' => rest,
+            _ => return None,
         };
     }
-    raw.is_empty()
+    Some(raw)
 }
 
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-fn skip_blanks(text: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_blanks(text: &[u8], mut at: usize) -> usize {
     while text.get(at).is_some_and(|&byte| is_blank(byte)) {
         at += 1;
     }
     at
 }
 
-fn trim(text: &[u8], mut span: Span) -> Span {
+pub(super) fn trim(text: &[u8], mut span: Span) -> Span {
     while span.start < span.end && is_blank(text[span.start]) {
         span.start += 1;
     }
