@@ -27,3 +27,4 @@ pub mod sim;
 pub mod spool;
 pub mod store;
 pub mod stream;
+pub mod user_data;

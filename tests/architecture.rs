@@ -16,7 +16,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ops", &["domain"]),
     ("queue", &["domain"]),
     ("prices", &["domain", "exchange", "store"]),
-    ("daemon", &["domain", "exchange", "stream", "event_loop", "store", "ops", "prices"]),
+    ("user_data", &["domain", "exchange", "spool", "queue", "store"]),
+    (
+        "daemon",
+        &["domain", "exchange", "stream", "event_loop", "store", "ops", "prices", "spool", "queue", "user_data"],
+    ),
     ("sim", &["*", "!cli"]),
     ("cli", &["*"]),
 ];

@@ -223,6 +223,41 @@ const _: () = assert!(PUSH_JOBS_MAX < IN_PROCESS_JOBS_MAX);
 // Places in a document are 32 bits.
 const _: () = assert!(JSON_TEXT_MAX < u32::MAX as usize);
 
+// ---- user data ----
+
+/// From the upgrade to the reply that names the subscription; 46–120 ms were measured (facts/binance.md §1.3).
+pub const PROOF_WITHIN: Duration = Duration::from_secs(5);
+/// A gap begins this much before the last sign of life: the venue's clock, and what was under way.
+pub const GAP_MARGIN: Duration = Duration::from_secs(2);
+/// Frames recorded on a connection that is not proven, after which it is left: each costs a gap record.
+pub const UNPROVEN_FRAMES_MAX: u32 = 16;
+/// A loop is asked again after this when it has not taken up a reconnect.
+pub const NUDGE_EVERY: Duration = Duration::from_secs(1);
+/// An account that is not live for this long is shown as degraded: a reconnect of its own pace is none.
+pub const DEGRADED_AFTER: Duration = Duration::from_secs(30);
+/// Batches between a loop and the spooler: 32 × 64 KiB = 2 MiB a loop, a second of 2,000 frames of 1 KB.
+pub const LANE_BATCHES: usize = 32;
+/// Between two durable liveness marks: a gap's start after a crash is early by this at most.
+pub const LIVENESS_MARK_EVERY: Duration = Duration::from_secs(10);
+/// The spooler looks after what needs no frame (marks, held accounts, a refusing disk) at this pace.
+pub const SPOOLER_IDLE_MAX: Duration = Duration::from_millis(200);
+/// The dispatcher looks after what needs no record (acknowledgements, the server's memory) at this pace.
+pub const DISPATCH_IDLE_MAX: Duration = Duration::from_millis(100);
+/// First pause after a refused push, doubled up to [`PUSH_RETRY_MAX`].
+pub const PUSH_RETRY_MIN: Duration = Duration::from_millis(20);
+/// See [`PUSH_RETRY_MIN`].
+pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Pause while the queue is full: it empties at its workers' pace.
+pub const PUSH_FULL_RETRY: Duration = Duration::from_millis(100);
+/// An idle queue server is asked this often whether it still has what it took.
+pub const SINK_HEALTH_EVERY: Duration = Duration::from_secs(5);
+/// A record's acknowledgement waits this long for its row in the database or its file in quarantine.
+pub const ACK_HOLD_MAX: Duration = Duration::from_secs(60);
+/// Gaps that wait for their row: 100 bytes each.
+pub const GAP_ROWS_MAX: usize = 32_768;
+/// Poison records whose quarantine file could not be written yet, kept in memory.
+pub const POISON_KEPT_MAX: usize = 8;
+
 // ---- ops ----
 
 /// Text of one encrypted value. A column holds an API key or secret of some hundred bytes.

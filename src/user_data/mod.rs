@@ -1,0 +1,16 @@
+//! The private streams: from an account's socket to the job on the queue.
+//!
+//! [`intake`] (on the loop's thread) copies each frame into the [`lane`] and asks the [`account`] what it means; the
+//! [`spooler`] writes batches to the spool; the [`dispatcher`] makes jobs of records and pushes them. Frames never take
+//! another way: while Redis is away, a distance between two positions grows, and that is all.
+//!
+//! It promises:
+//!
+//! - a frame that was handed over is in the spool before anything acts on it, or lies inside a gap record;
+//! - per account, gap records and frames are in the order in which they happened;
+//! - nothing is dropped for lack of room: reading pauses, of one account or of all;
+//! - no listen key reaches the spool, a job, a log or a status.
+//!
+//! May import `domain`, `exchange`, `spool`, `queue` and `store`.
+
+pub mod account;
