@@ -14,3 +14,6 @@
 //! May import `domain`, `exchange`, `spool`, `queue` and `store`.
 
 pub mod account;
+pub mod intake;
+pub mod lane;
+pub mod registry;
