@@ -241,6 +241,8 @@ pub const LANE_BATCHES: usize = 32;
 pub const LIVENESS_MARK_EVERY: Duration = Duration::from_secs(10);
 /// The spooler looks after what needs no frame (marks, held accounts, a refusing disk) at this pace.
 pub const SPOOLER_IDLE_MAX: Duration = Duration::from_millis(200);
+/// Damaged stretches of the spool that wait for their gap records.
+pub const SPOOLER_DAMAGE_MAX: usize = 64;
 /// The dispatcher looks after what needs no record (acknowledgements, the server's memory) at this pace.
 pub const DISPATCH_IDLE_MAX: Duration = Duration::from_millis(100);
 /// First pause after a refused push, doubled up to [`PUSH_RETRY_MAX`].

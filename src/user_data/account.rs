@@ -212,23 +212,17 @@ impl Account {
         self.key.as_ref()
     }
 
-    /// The venue gave a key. The same one again is a keep-alive, and for an account that asked for a key a new connection.
+    /// The venue gave a key: a new connection, even where the text is the old one, which the venue may have forgotten
+    /// meanwhile.
     pub fn handle_key(&mut self, news: KeyNews, now: Now) {
         if self.phase == Phase::Stopped {
             return;
         }
         self.refused = None;
-        let is_same = self.key.as_ref() == Some(&news.key);
-        if is_same && self.phase != Phase::NoKey {
-            return self.handle_key_extended(now.wall);
+        if self.key.replace(news.key).is_some() {
+            self.go_silent("key", true, now);
         }
-        if !is_same {
-            if self.key.is_some() {
-                self.go_silent("key", true, now);
-            }
-            self.be_silent_since(news.replaced);
-            self.key = Some(news.key);
-        }
+        self.be_silent_since(news.replaced);
         if self.is_open {
             self.go_elsewhere(Pace::Now, now);
         } else {

@@ -17,3 +17,8 @@ pub mod account;
 pub mod intake;
 pub mod lane;
 pub mod registry;
+pub mod gaps;
+pub mod spooler;
+pub mod dispatcher;
+pub mod pipeline;
+pub mod status;
