@@ -68,9 +68,9 @@ impl GapRows for GapsToControl {
         let waiting = WaitingGap {
             account: notice.account.0 as i64,
             api_system_id: i64::from(notice.exchange.0),
-            started_at: notice.gap.since,
-            ended_at: notice.gap.until,
-            reason: notice.gap.reason.to_string(),
+            started_at: notice.gap.silent_since,
+            ended_at: notice.gap.live_at,
+            reason: notice.gap.reason.clone(),
             identity: Some((notice.identity.epoch.0, notice.identity.position)),
         };
         self.0.offer_gap(waiting).is_ok()

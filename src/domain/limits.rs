@@ -238,6 +238,7 @@ pub const SPOOL_RETRY_MIN: Duration = Duration::from_millis(50);
 pub const SPOOL_RETRY_MAX: Duration = Duration::from_secs(5);
 /// Quarantine files kept; a further one is refused, loudly: this many poison records are a bug, not an accident.
 pub const SPOOL_QUARANTINE_MAX: usize = 1_000;
+
 // ---- queue ----
 
 /// Jobs of one push: 64 values of one RPUSH are 20 times as fast as single ones, 256 are slower again
@@ -324,6 +325,42 @@ pub const LISTEN_KEY_CALL_MAX: Duration = Duration::from_secs(10);
 pub const LISTEN_KEY_ANSWER_MAX: u64 = 64 << 10;
 /// Accounts whose trouble is named in one status.
 pub const TROUBLES_NAMED_MAX: usize = 50;
+// ---- user data ----
+
+/// From the upgrade to the reply that names the subscription; 46–120 ms were measured (facts/binance.md §1.3).
+pub const PROOF_WITHIN: Duration = Duration::from_secs(5);
+/// A gap begins this much before the last sign of life: the venue's clock, and what was under way.
+pub const GAP_MARGIN: Duration = Duration::from_secs(2);
+/// Frames recorded on a connection that is not proven, after which it is left: each costs a gap record.
+pub const UNPROVEN_FRAMES_MAX: u32 = 16;
+/// A loop is asked again after this when it has not taken up a reconnect.
+pub const NUDGE_EVERY: Duration = Duration::from_secs(1);
+/// An account that is not live for this long is shown as degraded: a reconnect of its own pace is none.
+pub const DEGRADED_AFTER: Duration = Duration::from_secs(30);
+/// Batches between a loop and the spooler: 32 × 64 KiB = 2 MiB a loop, a second of 2,000 frames of 1 KB.
+pub const LANE_BATCHES: usize = 32;
+/// Between two durable liveness marks: a gap's start after a crash is early by this at most.
+pub const LIVENESS_MARK_EVERY: Duration = Duration::from_secs(10);
+/// The spooler looks after what needs no frame (marks, held accounts, a refusing disk) at this pace.
+pub const SPOOLER_IDLE_MAX: Duration = Duration::from_millis(200);
+/// Damaged stretches of the spool that wait for their gap records.
+pub const SPOOLER_DAMAGE_MAX: usize = 64;
+/// The dispatcher looks after what needs no record (acknowledgements, the server's memory) at this pace.
+pub const DISPATCH_IDLE_MAX: Duration = Duration::from_millis(100);
+/// First pause after a refused push, doubled up to [`PUSH_RETRY_MAX`].
+pub const PUSH_RETRY_MIN: Duration = Duration::from_millis(20);
+/// See [`PUSH_RETRY_MIN`].
+pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Pause while the queue is full: it empties at its workers' pace.
+pub const PUSH_FULL_RETRY: Duration = Duration::from_millis(100);
+/// An idle queue server is asked this often whether it still has what it took.
+pub const SINK_HEALTH_EVERY: Duration = Duration::from_secs(5);
+/// A record's acknowledgement waits this long for its row in the database or its file in quarantine.
+pub const ACK_HOLD_MAX: Duration = Duration::from_secs(60);
+/// Gaps that wait for their row: 100 bytes each.
+pub const GAP_ROWS_MAX: usize = 32_768;
+/// Poison records whose quarantine file could not be written yet, kept in memory.
+pub const POISON_KEPT_MAX: usize = 8;
 
 // ---- ops ----
 
@@ -401,3 +438,6 @@ const _: () = assert!(EVENT_DEPTH_MAX < u128::BITS as usize);
 const _: () = assert!(LISTEN_KEY_LEN_MIN < LISTEN_KEY_LEN_MAX && LISTEN_KEY_LEN_MAX < URL_LEN_MAX / 8);
 const _: () = assert!(LISTEN_KEY_DOUBT_AFTER.as_secs() < LISTEN_KEY_LIFE.as_secs() && WEIGHT_BUSY < WEIGHT_FULL);
 const _: () = assert!(BLOCKED_HOLD_MAX.as_secs() * 4 < LISTEN_KEY_LIFE.as_secs());
+
+const _: () = assert!(EVENT_DEPTH_MAX < u128::BITS as usize);
+const _: () = assert!(LISTEN_KEY_LEN_MIN < LISTEN_KEY_LEN_MAX && LISTEN_KEY_LEN_MAX < URL_LEN_MAX / 8);
