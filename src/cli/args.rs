@@ -67,6 +67,12 @@ pub enum Command {
     /// Stream mark prices into the database: the daemon
     #[command(long_about = PRICES)]
     Prices(PricesArgs),
+    /// Stream the user data of all accounts onto the queue: the daemon
+    #[command(long_about = USER_DATA)]
+    UserData(PricesArgs),
+    /// `prices` and `user-data` in one process
+    #[command(long_about = RUN)]
+    Run(PricesArgs),
     /// Check settings, database and symbol map; writes nothing
     #[command(long_about = CHECK)]
     Check(CheckArgs),
@@ -104,6 +110,8 @@ pub enum SymbolsCommand {
 pub enum PrintCommand {
     /// A commented settings file, every key at its default
     Settings,
+    /// The PHP job that a Laravel application needs to consume the queue
+    LaravelAdapter,
     /// A program section for supervisord that runs `prices`
     Supervisor(SupervisorArgs),
 }
@@ -248,6 +256,24 @@ writes these prices (75), and no price for prices.silence_exit_s (75), so that t
 
 SIGTERM or SIGINT: last write, then end, within 10 s; a second one ends at once. SIGHUP: read the settings and the
 symbol map again, open the log file again.";
+
+/// What `user-data --help` teaches.
+pub const USER_DATA: &str = "\
+Stream the private events of all eligible accounts into the spool and onto the queue until told to stop.
+
+Accounts come from the database (`kraite-streams accounts add` makes one); every minute the daemon looks who came, who went and
+whose key changed. Each account has a socket of its own. Every frame is in the on-disk spool before anything acts on it, and goes
+from there onto the queue of queue.url in Laravel's contract; while the queue is away, frames wait in the spool. Whatever
+could not be received lies in a gap record, on the queue and in stream_gaps.
+
+SIGTERM or SIGINT ends it within 10 s; SIGHUP reads the settings again and looks for accounts.";
+
+/// What `run --help` teaches.
+pub const RUN: &str = "\
+`prices` and `user-data` in one process.
+
+They share the process and nothing else. Where `prices` alone would end (silence, another price writer), here the price role
+alone is rebuilt, and the status says so.";
 
 /// What `sim --help` teaches.
 #[cfg(feature = "sim")]

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+use crate::daemon::process::Mode;
 use crate::daemon::wiring::BadSetting;
 use crate::ops::settings::{Origin, Settings};
 use crate::store::StoreUrl;
@@ -59,7 +60,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
     match &cli.command {
         #[cfg(feature = "sim")]
         Command::Demo(args) => demo::run(args),
-        Command::Prices(_) => prices::run(load_settings(cli)?, cli.settings.as_deref()),
+        Command::Prices(_) => prices::run(Mode::Prices, load_settings(cli)?, cli.settings.as_deref()),
+        Command::UserData(_) => prices::run(Mode::UserData, load_settings(cli)?, cli.settings.as_deref()),
+        Command::Run(_) => prices::run(Mode::Run, load_settings(cli)?, cli.settings.as_deref()),
         Command::Check(_) => check::run(&load_settings(cli)?),
         #[cfg(feature = "sim")]
         Command::Sim(args) => sim::run(args),
@@ -67,6 +70,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
         Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
         Command::Print(PrintCommand::Settings) => print::settings(),
+        Command::Print(PrintCommand::LaravelAdapter) => print::laravel_adapter(),
         Command::Print(PrintCommand::Supervisor(args)) => print::supervisor(cli.settings.as_deref(), args),
         Command::Status(args) => status::run(|| Ok(load_settings(cli)?.settings), args),
     }

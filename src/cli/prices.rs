@@ -1,18 +1,18 @@
-//! `prices`: the supervised daemon.
+//! `prices`, `user-data` and `run`: the supervised daemons.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Loaded;
 use super::exit::{CommandError, Exit};
-use crate::daemon::price_daemon::{self, Ended, StartError};
+use crate::daemon::process::{self, Ended, Mode, StartError};
 use crate::domain::Random;
 use crate::domain::time::SystemClock;
 
-pub(super) fn run(loaded: Loaded, named: Option<&Path>) -> Result<Exit, CommandError> {
+pub(super) fn run(mode: Mode, loaded: Loaded, named: Option<&Path>) -> Result<Exit, CommandError> {
     let clock = Arc::new(SystemClock::start());
     let random = Random::from_seed(super::seed()?);
-    match price_daemon::run(loaded.settings, named.map(Path::to_path_buf), clock, random)? {
+    match process::run(mode, loaded.settings, named.map(Path::to_path_buf), clock, random)? {
         Ended::Stopped => Ok(Exit::Ok),
         Ended::StoppedUnwritten => Err(CommandError::new(
             Exit::Unavailable,

@@ -13,6 +13,12 @@ pub(super) fn settings() -> Result<Exit, CommandError> {
     Ok(Exit::Ok)
 }
 
+/// The thin PHP job that a Laravel application pastes.
+pub(super) fn laravel_adapter() -> Result<Exit, CommandError> {
+    out(crate::queue::LARAVEL_ADAPTER)?;
+    Ok(Exit::Ok)
+}
+
 pub(super) fn supervisor(settings: Option<&Path>, args: &SupervisorArgs) -> Result<Exit, CommandError> {
     let unknown =
         |what: &str, error: std::io::Error| CommandError::new(Exit::IoErr, format!("cannot tell {what}: {error}"));

@@ -1,13 +1,15 @@
 //! Roles wired into threads: what starts in which order, what stops it, who notices that it fails.
 //!
-//! The price role is two threads and a few short-lived ones: the **loop** (socket → board) and the **writer** (board →
-//! rows). Resolvers live for one attempt. They share the board, and nothing else. Whoever starts the role watches it:
-//! [`price_daemon`] is the process under supervisor, the demo is another.
+//! The **price role** is two threads and a few short-lived ones: the loop (socket → board) and the writer (board → rows).
+//! The **user-data role** is a loop or several (sockets → lanes), the spooler (lanes → spool), the syncer, the dispatcher
+//! (spool → queue), the host that opens and ends streams, and the control threads, the only ones that wait for REST and
+//! database. The roles share the process and nothing else: what ends one is never seen by the other.
 //!
-//! - [`wiring`] turns settings into what the roles take.
-//! - [`price_consumer`] stands between the loop and the intake, [`telemetry`] is what the loop tells others.
-//! - [`price_role`] starts, shows and stops the threads; [`memory_plan`] adds up what they may hold,
-//!   [`shown`] hands what is shown to the page.
+//! - [`process`] is the daemon under supervisor: which roles, signals, status file, escalation.
+//! - [`wiring`] and [`account_wiring`] turn settings into what the roles take.
+//! - [`price_role`] and [`account_role`] start, show and stop their threads; [`memory_plan`] adds up what they may hold.
+//! - [`price_consumer`] and [`account_consumer`] stand between a loop and its intake, [`telemetry`] is what the price loop
+//!   tells others, [`shown`] hands what is shown to the page.
 //!
 //! May import everything but `sim` and `cli`.
 
@@ -15,10 +17,12 @@ pub mod control_ports;
 pub mod account_consumer;
 pub mod account_host;
 pub mod account_ports;
+pub mod account_role;
+pub mod account_wiring;
 pub mod memory_plan;
 pub mod price_consumer;
-pub mod price_daemon;
 pub mod price_role;
+pub mod process;
 pub mod shown;
 pub mod telemetry;
 pub mod wiring;

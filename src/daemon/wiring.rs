@@ -21,6 +21,9 @@ use crate::stream::url::StreamUrl;
 /// TLS tickets kept: the price stream and the REST client have one peer each.
 const TICKETS: usize = 8;
 
+/// TLS tickets kept for the sockets of accounts.
+const ACCOUNT_TICKETS: usize = 12_000;
+
 /// A setting that cannot be carried out: what is wrong, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {what}")]
@@ -42,6 +45,15 @@ fn bad(key: &'static str, what: impl Into<String>) -> BadSetting {
 pub fn tls_config(settings: &Settings) -> Result<Arc<rustls::ClientConfig>, BadSetting> {
     let pem = read_roots("net.extra_roots", settings.net.extra_roots.as_deref())?;
     client_config(&pem, TICKETS).map_err(|error| bad("net.extra_roots", error.to_string()))
+}
+
+/// As [`tls_config`], with room for the tickets of many sockets: a storm of reconnects is then resumed handshakes.
+///
+/// # Errors
+/// As [`tls_config`].
+pub fn account_tls(settings: &Settings) -> Result<Arc<rustls::ClientConfig>, BadSetting> {
+    let pem = read_roots("net.extra_roots", settings.net.extra_roots.as_deref())?;
+    client_config(&pem, ACCOUNT_TICKETS).map_err(|error| bad("net.extra_roots", error.to_string()))
 }
 
 /// The price stream.
@@ -171,7 +183,7 @@ pub fn postgres_options(
     Ok(options)
 }
 
-fn read_roots(key: &'static str, path: Option<&Path>) -> Result<Vec<u8>, BadSetting> {
+pub(super) fn read_roots(key: &'static str, path: Option<&Path>) -> Result<Vec<u8>, BadSetting> {
     let Some(path) = path else { return Ok(Vec::new()) };
     std::fs::read(path).map_err(|error| bad(key, format!("{} cannot be read: {error}", path.display())))
 }

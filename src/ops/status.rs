@@ -52,6 +52,9 @@ pub struct Status {
     pub stream: StreamStatus,
     /// The price writer.
     pub writer: WriterStatus,
+    /// The private streams; absent where this process has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<UserDataStatus>,
     /// Connection faults by layer (`resolve`, `connect`, `tls`, `upgrade`, `protocol`, `silence`).
     pub faults: BTreeMap<String, u64>,
     /// The same faults by kind, as the session names them; kinds that did not occur may be left out.
@@ -186,6 +189,68 @@ impl WriterState {
     }
 }
 
+/// The private streams of all accounts, and the way of their frames to the queue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserDataStatus {
+    /// Accounts that are to be streamed.
+    pub accounts: u64,
+    /// Of these, live now: subscribed and proven.
+    pub live: u64,
+    /// Frames recorded since the start.
+    pub frames: u64,
+    /// Gap records since the start.
+    pub gaps: u64,
+    /// Bytes of the spool.
+    pub spool_bytes: u64,
+    /// Positions of the spool: `write(2)` returned,
+    pub written: u64,
+    /// durable,
+    pub synced: u64,
+    /// handed to the dispatcher,
+    pub dispatched: u64,
+    /// safe with the queue.
+    pub acked: u64,
+    /// Jobs pushed.
+    pub jobs: u64,
+    /// Positions written and not yet acknowledged.
+    pub behind: u64,
+    /// Times that the queue's server had lost what it had taken, and was filled again.
+    pub rewinds: u64,
+    /// Records in quarantine because no job can be made of them.
+    pub poisoned: u64,
+    /// Jobs that wait on the queue, as far as is known.
+    pub queue_depth: u64,
+    /// From a frame's socket being readable to its job on the queue.
+    pub frame_to_job_us: Option<LatencyUs>,
+    /// Each account's stream.
+    pub streams: Vec<AccountStatus>,
+    /// What needs a person.
+    pub alarms: Vec<String>,
+}
+
+/// One account's stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccountStatus {
+    /// `accounts.id`.
+    pub id: u64,
+    /// What people call it.
+    pub name: String,
+    /// `no_key`, `have_key`, `connecting`, `verifying`, `live` or `stopped`.
+    pub phase: String,
+    /// The spelling of the URL that delivered.
+    pub spelling: Option<String>,
+    /// Frames recorded.
+    pub frames: u64,
+    /// Gap records.
+    pub gaps: u64,
+    /// The last frame, pings included.
+    pub last_frame_at: Option<String>,
+    /// Why it is not well.
+    pub degraded: Option<String>,
+}
+
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -225,6 +290,7 @@ impl Default for Status {
             interval_s: 0,
             stream: StreamStatus::default(),
             writer: WriterStatus::default(),
+            user_data: None,
             faults: Layer::ALL.iter().map(|layer| (layer.as_str().to_owned(), 0)).collect(),
             fault_kinds: BTreeMap::new(),
             rss_bytes: 0,

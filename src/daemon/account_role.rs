@@ -1,0 +1,387 @@
+//! The user-data role: loops, spooler, syncer, dispatcher and control around one spool. Starts them, shows what they do,
+//! stops them in order.
+//!
+//! Stopping: the loops first (close frames), so that nothing new comes; the spooler writes what was taken; the dispatcher gets
+//! what is left of the bound; the syncer makes it durable and saves the cursor; control writes its rows last. What the
+//! dispatcher could not push stays in the spool and goes out with the next start.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::Mutex;
+
+use super::account_host::{AccountHost, HostConfig, HostedLoop, LoopReading, Names};
+use super::account_ports::GapsToControl;
+use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
+use crate::domain::{Clock, Now, Random, Venue};
+use crate::event_loop::{self, ConnectGate, LoopConfig, LoopHandle};
+use crate::ops::status::{AccountStatus, LatencyUs, UserDataStatus};
+use crate::queue::{JobShape, JobSink, JobWriter};
+use crate::spool::{self, Epoch, ExchangeId, FolderDisk, OpenReport, SpoolConfig, Syncer};
+use crate::store::UserDataStore;
+use crate::user_data::control::ports::{ColumnCipher, ListenKeyRest};
+use crate::user_data::control::{self, ControlConfig, ControlHandle, ControlParts};
+use crate::user_data::dispatcher::{DispatchConfig, DispatchParts, DispatchWait, Dispatcher, DispatcherStatus};
+use crate::user_data::lane::Lane;
+use crate::user_data::registry::Accounts;
+use crate::user_data::spooler::{Spooler, SpoolerStatus};
+
+/// Between two questions which number the venue has in `api_systems`.
+const VENUE_RETRY: Duration = Duration::from_secs(2);
+/// Longest wait of the syncer's thread.
+const SYNC_WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// What the role needs.
+pub struct AccountRoleConfig {
+    /// Streams of accounts.
+    pub host: HostConfig,
+    /// Threads that read sockets.
+    pub threads: usize,
+    /// Whom each connect asks.
+    pub gate: Arc<dyn ConnectGate>,
+    /// Discovery and listen keys.
+    pub control: ControlConfig,
+    /// The control threads' database.
+    pub store: UserDataStore,
+    /// Another session of the same, for a question at the start.
+    pub venue_store: UserDataStore,
+    /// The venue's REST.
+    pub rest: Arc<dyn ListenKeyRest>,
+    /// Laravel's cipher.
+    pub cipher: Arc<dyn ColumnCipher>,
+    /// The spool's folder, which this process owns from now on.
+    pub disk: FolderDisk,
+    /// Its bounds.
+    pub spool: SpoolConfig,
+    /// Its epoch: 128 random bits.
+    pub epoch: Epoch,
+    /// From one durable liveness mark to the next.
+    pub mark_every: Duration,
+    /// Where jobs go.
+    pub sink: Box<dyn JobSink>,
+    /// What they look like.
+    pub shape: JobShape,
+    /// Jobs of one push, and how long one waits for companions.
+    pub batch: (usize, Duration),
+}
+
+/// The running role.
+pub struct AccountRole {
+    accounts: Arc<Accounts>,
+    names: Names,
+    loops: Vec<LoopHandle>,
+    control: ControlHandle,
+    spooler_status: Arc<Mutex<SpoolerStatus>>,
+    dispatcher_status: Arc<Mutex<DispatcherStatus>>,
+    report: OpenReport,
+    stop: Stops,
+    threads: Threads,
+}
+
+/// A flag for each step of stopping.
+#[derive(Clone, Default)]
+struct Stops {
+    host: Arc<AtomicBool>,
+    spooler: Arc<AtomicBool>,
+    dispatcher: Arc<AtomicBool>,
+    syncer: Arc<AtomicBool>,
+}
+
+struct Threads {
+    host: JoinHandle<()>,
+    spooler: JoinHandle<usize>,
+    dispatcher: JoinHandle<()>,
+    syncer: JoinHandle<()>,
+}
+
+impl AccountRole {
+    /// Opens the spool and starts everything.
+    ///
+    /// # Errors
+    /// A spool that cannot be opened (damaged beyond repair, or another process has it), or a system without threads.
+    pub fn start(config: AccountRoleConfig, clock: Arc<dyn Clock>, mut random: Random) -> io::Result<AccountRole> {
+        let AccountRoleConfig { mut host, control, store, venue_store, rest, cipher, sink, shape, .. } = config;
+        let opened = spool::open(config.disk, config.spool, config.epoch, clock.now()).map_err(io::Error::other)?;
+        host.found.clone_from(&opened.report.accounts);
+        let accounts = Accounts::new();
+        let names = Names::default();
+
+        let (wake, woken) = bounded(1);
+        let mut loops = Vec::new();
+        let mut hosted = Vec::new();
+        for _ in 0..config.threads.max(1) {
+            let handle =
+                event_loop::spawn_empty(LoopConfig::user_data(Arc::clone(&config.gate)), Arc::clone(&clock), random.fork())?;
+            hosted.push(HostedLoop { control: handle.control().clone(), lane: Lane::new(wake.clone()) });
+            loops.push(handle);
+        }
+
+        let (tell, commands) = bounded(ACCOUNT_COMMANDS_MAX);
+        let parts =
+            ControlParts { store, rest, cipher, clock: Arc::clone(&clock), random: random.fork(), commands: tell };
+        let control = control::spawn(&control, parts)?;
+
+        let reading = LoopReading {
+            loops: hosted.iter().map(|hosted| hosted.control.clone()).collect(),
+            accounts: Arc::clone(&accounts),
+            clock: Arc::clone(&clock),
+        };
+        let lanes = hosted.iter().map(|hosted| Arc::clone(&hosted.lane)).collect();
+        let spooler = Spooler::new(opened.appender, lanes, Arc::clone(&accounts), Box::new(reading))
+            .with_marks_every(config.mark_every);
+        let (damage, spooler_status) = (spooler.damage_link(), spooler.status());
+
+        let stop = Stops::default();
+        let dispatcher_status: Arc<Mutex<DispatcherStatus>> = Arc::default();
+        let parts = DispatchParts {
+            reader: opened.reader,
+            sink,
+            writer: JobWriter::new(shape),
+            rows: Box::new(GapsToControl(control.link())),
+            damage,
+            audited: Arc::new(AtomicU64::new(0)),
+            clock: Arc::clone(&clock),
+            random: random.fork(),
+        };
+        let host = AccountHost::new(
+            host,
+            hosted,
+            Arc::clone(&accounts),
+            Arc::clone(&names),
+            control.link(),
+            Arc::clone(&clock),
+        );
+        let threads = Threads {
+            syncer: spawn("spool-sync", {
+                let (stop, clock) = (Arc::clone(&stop.syncer), Arc::clone(&clock));
+                move || run_syncer(opened.syncer, &*clock, &stop)
+            })?,
+            spooler: spawn("spooler", {
+                let (stop, clock) = (Arc::clone(&stop.spooler), Arc::clone(&clock));
+                move || run_spooler(spooler, &woken, &*clock, &stop)
+            })?,
+            dispatcher: spawn("dispatcher", {
+                let (stop, shown) = (Arc::clone(&stop.dispatcher), Arc::clone(&dispatcher_status));
+                let batch = config.batch;
+                move || run_dispatcher(parts, batch, venue_store, &shown, &stop)
+            })?,
+            host: spawn("account-host", {
+                let stop = Arc::clone(&stop.host);
+                move || host.run(&commands, &stop)
+            })?,
+        };
+        let report = opened.report;
+        Ok(AccountRole {
+            accounts,
+            names,
+            loops,
+            control,
+            spooler_status,
+            dispatcher_status,
+            report,
+            stop,
+            threads,
+        })
+    }
+
+    /// What opening the spool found.
+    #[must_use]
+    pub fn open_report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// Looks for accounts soon.
+    pub fn discover(&self) {
+        self.control.link().discover();
+    }
+
+    /// Whether a thread has ended that nobody stopped.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.loops.iter().any(LoopHandle::is_finished)
+            || self.control.has_lost_a_thread()
+            || self.threads.spooler.is_finished()
+            || self.threads.dispatcher.is_finished()
+            || self.threads.syncer.is_finished()
+            || self.threads.host.is_finished()
+    }
+
+    /// What the role shows.
+    #[must_use]
+    pub fn status(&self, now: Now) -> UserDataStatus {
+        let (spooler, dispatcher) = (self.spooler_status.lock().clone(), self.dispatcher_status.lock().clone());
+        let control = self.control.status();
+        let names = self.names.lock().clone();
+        let mut status = UserDataStatus {
+            accounts: control.accounts as u64,
+            spool_bytes: spooler.spool.bytes,
+            written: spooler.spool.positions.written,
+            synced: spooler.spool.positions.synced,
+            dispatched: spooler.spool.positions.dispatched,
+            acked: spooler.spool.positions.acked,
+            jobs: dispatcher.jobs,
+            behind: dispatcher.behind,
+            rewinds: dispatcher.rewinds,
+            poisoned: dispatcher.poisoned,
+            queue_depth: dispatcher.depth,
+            frame_to_job_us: (dispatcher.frame_to_job.count > 0).then_some(LatencyUs {
+                p50: dispatcher.frame_to_job.p50_us,
+                p99: dispatcher.frame_to_job.p99_us,
+                max: dispatcher.frame_to_job.max_us,
+            }),
+            ..UserDataStatus::default()
+        };
+        for cell in self.accounts.all() {
+            let (state, counts) = cell.state(now);
+            status.frames += counts.frames;
+            status.gaps += counts.gaps;
+            status.live += u64::from(state.live_since.is_some());
+            let name = names.get(&cell.id()).map(|(name, _)| name.to_string()).unwrap_or_default();
+            status.streams.push(AccountStatus {
+                id: cell.id().0,
+                name,
+                phase: state.phase.to_owned(),
+                spelling: state.delivered.map(|spelling| spelling.to_string()),
+                frames: counts.frames,
+                gaps: counts.gaps,
+                last_frame_at: state.last_frame_at.map(crate::ops::status::iso),
+                degraded: state.degraded,
+            });
+        }
+        for (id, name, trouble) in &control.troubles {
+            status.alarms.push(format!("account {id} ({name}): {trouble}"));
+        }
+        if let Some((text, since)) = &spooler.shut {
+            status.alarms.push(format!("nothing is read since {since}: {text}"));
+        }
+        if let Some(stuck) = &dispatcher.stuck {
+            status.alarms.push(format!("jobs wait in the spool since {}: {}", stuck.since, stuck.text));
+        }
+        if let Some(fault) = &control.database_fault {
+            status.alarms.push(format!("accounts and rows wait for the database: {fault}"));
+        }
+        if let Some(until) = control.address_held_until {
+            status.alarms.push(format!("the venue lets nobody call from this address until {until}"));
+        }
+        for stream in &status.streams {
+            if let Some(reason) = &stream.degraded {
+                status.alarms.push(format!("account {} ({}): {reason}", stream.id, stream.name));
+            }
+        }
+        status
+    }
+
+    /// Ends everything inside `bound`; says whether all that was taken is in the spool.
+    pub fn stop(mut self, bound: Duration, clock: &dyn Clock) -> bool {
+        let until = clock.now().mono.plus(bound);
+        self.stop.host.store(true, Ordering::Release);
+        self.loops.iter().for_each(LoopHandle::stop);
+        for event_loop in self.loops.drain(..) {
+            if let Err(error) = event_loop.join() {
+                tracing::error!("a loop ended badly: {error}");
+            }
+        }
+        self.stop.spooler.store(true, Ordering::Release);
+        let unwritten = self.threads.spooler.join().unwrap_or(usize::MAX);
+        // The dispatcher has what is left, but for a second in which the rest ends.
+        let drained = until.since(clock.now().mono).saturating_sub(Duration::from_secs(1));
+        let drain_until = clock.now().mono.plus(drained);
+        while clock.now().mono < drain_until && !self.threads.dispatcher.is_finished() {
+            let (behind, is_stuck) = {
+                let status = self.dispatcher_status.lock();
+                (status.behind, status.stuck.is_some())
+            };
+            if behind == 0 || is_stuck {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.stop.dispatcher.store(true, Ordering::Release);
+        let _ = self.threads.dispatcher.join();
+        self.stop.syncer.store(true, Ordering::Release);
+        let _ = self.threads.syncer.join();
+        let _ = self.threads.host.join();
+        self.control.stop(until.since(clock.now().mono).max(Duration::from_millis(200)));
+        if unwritten > 0 {
+            tracing::error!("{unwritten} records could not be written; they lie in the gap that the next start records");
+        }
+        unwritten == 0
+    }
+}
+
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+fn run_spooler(
+    mut spooler: Spooler<FolderDisk>,
+    woken: &Receiver<()>,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+) -> usize {
+    while !stop.load(Ordering::Acquire) {
+        let turn = spooler.turn(clock.now());
+        // A wake or the time: both lead to the next turn.
+        let _ = woken.recv_timeout(turn.wait);
+    }
+    spooler.finish(clock.now())
+}
+
+fn run_syncer(mut syncer: Syncer<FolderDisk>, clock: &dyn Clock, stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
+        syncer.turn(clock.now());
+        syncer.wait(clock.now(), SYNC_WAIT_MAX);
+    }
+    syncer.finish(clock.now());
+}
+
+/// The venue's number in the database is part of every job, so nothing is dispatched before it is known.
+fn run_dispatcher(
+    parts: DispatchParts<FolderDisk>,
+    (jobs_max, age): (usize, Duration),
+    mut store: UserDataStore,
+    shown: &Arc<Mutex<DispatcherStatus>>,
+    stop: &AtomicBool,
+) {
+    let canonical = Venue::Binance.canonical();
+    let mut told = false;
+    let system = loop {
+        if stop.load(Ordering::Acquire) {
+            return;
+        }
+        match store.run(|tables| tables.venue_system(canonical)) {
+            Ok(Some(system)) => break system,
+            Ok(None) if !told => tracing::error!("api_systems has no row for {canonical}: nothing can be dispatched"),
+            Err(error) if !told => tracing::warn!("jobs wait until the database says which number {canonical} has: {error}"),
+            _ => {}
+        }
+        told = true;
+        let mut waited = Duration::ZERO;
+        while waited < VENUE_RETRY && !stop.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(50));
+            waited += Duration::from_millis(50);
+        }
+    };
+    store.close();
+    let exchange = ExchangeId(u32::try_from(system.id).unwrap_or(u32::MAX));
+    let mut config = DispatchConfig::new(vec![(exchange, canonical.to_owned())]);
+    (config.jobs_max, config.age) = (jobs_max, age);
+    let mut dispatcher = Dispatcher::new(parts, config);
+    let own = dispatcher.status();
+    while !stop.load(Ordering::Acquire) {
+        let turn = dispatcher.turn();
+        shown.lock().clone_from(&own.lock());
+        match turn.wait {
+            DispatchWait::Nothing => {}
+            DispatchWait::Record(longest) => dispatcher.reader().wait(longest),
+            DispatchWait::Time(time) => thread::sleep(time.min(SYNC_WAIT_MAX)),
+        }
+    }
+    dispatcher.show_now();
+    shown.lock().clone_from(&own.lock());
+}
+
