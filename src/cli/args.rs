@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "sim")]
-use super::demo::Check;
+use super::demo::check::Check;
 use super::exit::Exit;
 use crate::domain::Venue;
 
@@ -239,8 +239,8 @@ Stream mark prices into the database until told to stop.
 
 Needs no API key. With no settings file it connects to Binance's public stream and fills ./kraite-streams.sqlite;
 with store.url (KRAITE_STORE_URL) it writes to PostgreSQL. It goes on trying whatever is away: name resolution,
-venue or database. It ends by itself in two cases only: settings that cannot work (78), and no price for
-prices.silence_exit_s (75), so that the supervisor starts a fresh process.
+venue or database. It ends by itself in three cases only: settings that cannot work (78), another process that
+writes these prices (75), and no price for prices.silence_exit_s (75), so that the supervisor starts a fresh process.
 
 SIGTERM or SIGINT: last write, then end, within 10 s; a second one ends at once. SIGHUP: read the settings and the
 symbol map again, open the log file again.";

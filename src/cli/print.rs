@@ -51,8 +51,9 @@ directory={directory}
 {user}
 numprocs=1
 autostart=true
-; Every end is followed by a start. The daemon ends by itself in two cases only:
+; Every end is followed by a start. The daemon ends by itself in three cases only:
 ;   75  no price for prices.silence_exit_s: a fresh process is wanted
+;   75  another process writes these prices; it waited for that one, and is tried again
 ;   78  settings that cannot work: it ends within startsecs, and after startretries supervisord says FATAL
 ; An absent venue or database never ends it.
 autorestart=true

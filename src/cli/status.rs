@@ -92,7 +92,7 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
         if shown.is_empty() { none() } else { shown.join(", ") }
     };
     let names = |names: &[String]| if names.is_empty() { none() } else { names.join(", ") };
-    let fault = |fault: &crate::ops::status::LastFault| format!("{}: {} ({})", fault.layer, fault.text, fault.at);
+    let fault = |fault: &crate::ops::status::LastFault| format!("{} ({})", fault.text, fault.at);
     let rows = [
         (
             status.role.clone(),

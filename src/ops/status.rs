@@ -125,7 +125,7 @@ impl StreamState {
 pub struct LastFault {
     /// Its layer.
     pub layer: String,
-    /// What happened.
+    /// What happened: a sentence that begins with the layer.
     pub text: String,
     /// When.
     pub at: String,
@@ -259,7 +259,7 @@ impl Status {
         let mut complaints = self.alarms.clone();
         if self.stream.state != StreamState::Live {
             let fault = self.stream.last_fault.as_ref();
-            let fault = fault.map_or(String::new(), |fault| format!("; last fault: {}: {}", fault.layer, fault.text));
+            let fault = fault.map_or(String::new(), |fault| format!("; last fault: {}", fault.text));
             complaints.push(format!("the stream {}{fault}", self.stream.state.in_words()));
         }
         if self.writer.state != WriterState::Writing {

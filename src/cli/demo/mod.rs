@@ -3,7 +3,7 @@
 //! The parts are the real ones: the role that `prices` runs, TLS and WebSocket on loopback, instruments over REST, SQLite in
 //! a temporary folder. Only the exchange is simulated, and it keeps the truth that the [`judge`] compares with.
 
-mod check;
+pub(crate) mod check;
 mod judge;
 mod report;
 mod saboteur;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use check::Check;
+use check::Check;
 
 use super::args::DemoArgs;
 use super::exit::{CommandError, Exit};
@@ -43,6 +43,8 @@ use view::{Moment, View};
 const SILENCE: Duration = Duration::from_secs(2);
 /// From one look at role and table to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long faults that are still to come are waited for.
+const FAULTS_MAX: Duration = Duration::from_secs(30);
 /// How long the end may take: prices frozen, last tick delivered, written, compared.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
 /// How long frames are counted in the quiet end.
@@ -52,7 +54,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
     let signals = Signals::listen().map_err(system)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let mut view = View::new();
-    let shown = Arc::new(Shown::new(Status::new("demo", clock.now().wall, Duration::from_secs(1))));
+    let status = Status::new("demo", clock.now().wall, Duration::from_secs(1));
+    let shown = Arc::new(Shown::new(status.clone()));
     let page = shown::open_page(args.page, &shown);
     match &page {
         Some(page) => view.say(&format!("live page: http://{}/", page.address())),
@@ -78,7 +81,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
     .map_err(system)?;
     shown.show_prices(role.newest_reader());
     let store = SqliteStore::open(&database(folder.path()))?;
-    let mut demo = Demo { args, seed, clock, shown, view, sim, role, store, watch, signals, looks: Looks::default() };
+    let mut demo =
+        Demo { args, seed, clock, shown, status, view, sim, role, store, watch, signals, looks: Looks::default() };
     demo.view.say(&format!(
         "seed {seed}; {} symbols a second from {}; {} s{}",
         demo.sim.listed().len(),
@@ -111,6 +115,7 @@ struct Demo<'a> {
     seed: u64,
     clock: Arc<dyn Clock>,
     shown: Arc<Shown>,
+    status: Status,
     view: View,
     sim: SimHandle,
     role: PriceRole,
@@ -168,9 +173,8 @@ impl Demo<'_> {
             return Ok(());
         }
         self.looks.shown_at = Some(now.mono);
-        let mut status = Status::new("demo", now.wall, Duration::from_secs(1));
-        self.role.fill(&mut status, now);
-        self.shown.show(&status);
+        self.role.fill(&mut self.status, now);
+        self.shown.show(&self.status);
         let ticks_per_s = self.looks.ticks.rate(self.watch.ticks.load(Ordering::Relaxed), now.mono);
         let ledger = self.sim.ledger();
         let injected = ledger.faults_total();
@@ -179,7 +183,7 @@ impl Demo<'_> {
         let within: u64 = ledger.faults.iter().filter(|(kind, _)| !breaking(kind)).map(|(_, count)| count).sum();
         let named: u64 = self.role.stream().faults_by_kind.iter().sum();
         let survived = injected.min(named + within);
-        self.view.show(&status, Moment { elapsed, ticks_per_s, injected, survived });
+        self.view.show(&self.status, Moment { elapsed, ticks_per_s, injected, survived });
         Ok(())
     }
 
@@ -194,8 +198,24 @@ impl Demo<'_> {
         }
     }
 
+    /// In a short run the script's last faults may still wait for a connection: they get the time they need.
+    fn wait_for_faults(&mut self) -> Result<(), CommandError> {
+        if self.args.no_faults {
+            return Ok(());
+        }
+        let scripted = Script::demo(self.args.seconds, self.seed).steps().count() as u64;
+        let began = self.clock.now().mono;
+        let deadline = began.plus(FAULTS_MAX);
+        while self.sim.ledger().faults_total() < scripted && self.clock.now().mono < deadline {
+            self.look(Duration::from_secs(self.args.seconds) + self.clock.now().mono.since(began))?;
+            self.wait(LOOK_EVERY)?;
+        }
+        Ok(())
+    }
+
     /// Freezes prices, lets the last of them reach the table, and judges.
     fn settle_and_judge(&mut self) -> Result<Report, CommandError> {
+        self.wait_for_faults()?;
         let rss_end = rss_bytes().unwrap_or(0);
         self.sim.quiesce();
         let settled = self.sim.wait_settled(SETTLE_MAX);

@@ -17,7 +17,7 @@ const ONE_TICK: Duration = Duration::from_millis(200);
 /// How far the clock is put ahead for [`Check::StampsAreReceiveTimes`].
 const CLOCK_AHEAD_MICROS: i64 = 3_600_000_000;
 /// Bytes kept of each message for [`Check::MemoryIsFlat`].
-const KEPT_PER_MESSAGE: usize = 8 << 20;
+const KEPT_PER_MESSAGE: usize = 16 << 20;
 
 /// What the demo and its saboteur share.
 #[derive(Debug, Default)]

@@ -46,7 +46,7 @@ function show(status) {
     ["stream", `${words(stream.state)}, ${stream.host}, attempt ${stream.attempt}`],
     ["connected since", stream.connected_since || "–"],
     ["newest price", stream.last_data_at || "–"],
-    ["last fault", fault ? `${fault.layer}: ${fault.text} (${fault.at})` : "none"],
+    ["last fault", fault ? `${fault.text} (${fault.at})` : "none"],
     ["faults", counts(status.faults)],
     ["of these", counts(status.fault_kinds)],
     ["frames", `${count(stream.frames)}, ${(stream.bytes / 1e6).toFixed(1)} MB`],

@@ -78,7 +78,7 @@ fn complaints_name_what_is_wrong() {
     status.alarms.push("clock is off".to_owned());
     status.stream.state = StreamState::Waiting;
     status.stream.last_fault =
-        Some(LastFault { layer: "tls".to_owned(), text: "bad certificate".to_owned(), at: String::new() });
+        Some(LastFault { layer: "tls".to_owned(), text: "tls: bad certificate".to_owned(), at: String::new() });
     status.writer.state = WriterState::StoreAway;
     status.writer.last_error = Some("connection refused".to_owned());
     assert_eq!(

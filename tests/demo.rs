@@ -1,0 +1,74 @@
+//! Promise: the demo passes its own checks with faults on, and fails the very check whose guard was taken away.
+#![cfg(feature = "sim")]
+
+use std::process::Command;
+use std::sync::Mutex;
+
+const CHECKS: [&str; 8] = [
+    "table_is_truth",
+    "ratio_is_exact",
+    "nothing_from_bad_entries",
+    "coin_m_left_out",
+    "stamps_are_receive_times",
+    "every_frame_accounted",
+    "faults_survived",
+    "memory_is_flat",
+];
+
+/// Exit code and what `--json` printed.
+fn demo(arguments: &[&str]) -> (i32, serde_json::Value, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_kraite-streams"))
+        .args(["demo", "--seed", "7", "--json", "--seconds"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("no JSON ({error}):\n{stderr}"));
+    (output.status.code().expect("it ends by itself"), report, stderr)
+}
+
+#[test]
+fn it_survives_its_own_faults() {
+    let (code, report, stderr) = demo(&["12"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.starts_with("live page: http://127.0.0.1:"), "the page's address comes first:\n{stderr}");
+    assert_eq!(report["ok"], true);
+    for kind in ["cut", "stall", "garbage", "oversize", "bad_prices"] {
+        assert!(report["faults"][kind].as_u64() > Some(0), "no {kind}: {}", report["faults"]);
+    }
+    for number in ["ticks", "rows_written", "rss_bytes"] {
+        assert!(report[number].as_u64() > Some(0), "{number}: {report}");
+    }
+    for percentile in ["p50", "p99", "max"] {
+        assert!(report["tick_to_commit_us"][percentile].as_u64() > Some(0), "{percentile}: {report}");
+    }
+    let named: Vec<&str> = report["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(named, CHECKS);
+}
+
+#[test]
+fn without_faults_nothing_breaks() {
+    let (code, report, stderr) = demo(&["4", "--no-faults"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!((&report["faults"], &report["faults_named"]), (&serde_json::json!({}), &serde_json::json!({})));
+}
+
+#[test]
+fn each_sabotage_is_found_by_its_check() {
+    // Two at a time: each is a whole exchange and a whole daemon.
+    let left = Mutex::new(CHECKS.to_vec());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(check) = left.lock().unwrap().pop() else { return };
+                    let (code, report, stderr) = demo(&["6", "--break", check]);
+                    assert_eq!(code, 1, "--break {check} must fail:\n{stderr}");
+                    let checks = report["checks"].as_array().unwrap();
+                    let broken = checks.iter().find(|entry| entry["name"] == check).unwrap();
+                    assert_eq!(broken["ok"], false, "--break {check} was not found by its own check:\n{stderr}");
+                }
+            });
+        }
+    });
+}
