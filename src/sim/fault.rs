@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::domain::Random;
 
-use super::private::fault::Injection;
+use super::private::fault::{AccountFault, ExpiryNotice, Injection};
 
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,6 +273,44 @@ impl Script {
         Script { steps: steps.collect() }
     }
 
+    /// This script and faults of `accounts` accounts, each in a seeded order of its own: those that a client survives within
+    /// seconds. The first second and the last quarter (three seconds at least) stay clean.
+    #[must_use]
+    pub fn with_accounts(self, seconds: u64, seed: u64, accounts: usize) -> Self {
+        const EACH: Duration = Duration::from_millis(1_500);
+        let total = Duration::from_secs(seconds);
+        let end = total.saturating_sub((total / 4).max(Duration::from_secs(3)));
+        let mut random = Random::from_seed(seed ^ 0x00ac_c007);
+        let mut steps = Vec::new();
+        for account in 0..accounts {
+            let mut faults = [
+                AccountFault::Cut,
+                AccountFault::Close,
+                AccountFault::HalfFrame,
+                AccountFault::Garbage,
+                AccountFault::Malformed,
+                AccountFault::Oversize,
+                AccountFault::Flood { frames: 500 },
+                AccountFault::ExpireKey { notice: ExpiryNotice::Number },
+                AccountFault::Duplicate,
+                AccountFault::Replay,
+                AccountFault::Reorder,
+                AccountFault::Stall { lasts: Duration::from_millis(500) },
+            ];
+            shuffle(&mut faults, &mut random);
+            // Not all at the same moment.
+            let mut at = Duration::from_secs(1) + EACH * account as u32 / accounts as u32;
+            for fault in faults.into_iter().cycle() {
+                if at + EACH > end {
+                    break;
+                }
+                steps.push((at, fault.on(account)));
+                at += EACH;
+            }
+        }
+        self.and(steps)
+    }
+
     /// What is left, in order.
     pub fn steps(&self) -> impl Iterator<Item = (Duration, Injection)> {
         self.steps.iter().copied()
@@ -288,9 +326,9 @@ impl Script {
     }
 }
 
-fn shuffle(kinds: &mut [FaultKind], random: &mut Random) {
-    for last in (1..kinds.len()).rev() {
-        kinds.swap(last, random.below(last as u64 + 1) as usize);
+fn shuffle<T>(all: &mut [T], random: &mut Random) {
+    for last in (1..all.len()).rev() {
+        all.swap(last, random.below(last as u64 + 1) as usize);
     }
 }
 
@@ -323,5 +361,26 @@ mod tests {
         assert_ne!(names(1), names(2));
         assert!(Script::demo(60, 1).steps().count() > Script::demo(20, 1).steps().count());
         assert_eq!(Script::demo(3, 1).steps().count(), 5);
+    }
+
+    #[test]
+    fn accounts_join_a_demo_and_leave_its_ends_clean() {
+        for (seconds, accounts) in [(20, 3), (60, 1), (3, 5), (0, 0)] {
+            let script = Script::demo(seconds, 7).with_accounts(seconds, 7, accounts);
+            assert_eq!(script, Script::demo(seconds, 7).with_accounts(seconds, 7, accounts));
+            let steps: Vec<_> = script.steps().collect();
+            assert!(steps.is_sorted_by_key(|(at, _)| *at));
+            let of = |account| {
+                let is_of = move |step: &&(Duration, Injection)| matches!(step.1, Injection::Account { account: a, .. } if a == account);
+                steps.iter().filter(is_of).map(|(at, fault)| (*at, fault.as_str())).collect::<Vec<_>>()
+            };
+            for account in 0..accounts {
+                let times = of(account);
+                assert_eq!(times.is_empty(), seconds < 6, "{seconds} s, account {account}");
+                let clean_from = Duration::from_secs((seconds * 3 / 4).min(seconds.saturating_sub(3)));
+                assert!(times.iter().all(|(at, _)| (Duration::from_secs(1)..clean_from).contains(at)), "{times:?}");
+            }
+            assert!(accounts < 2 || seconds < 6 || of(0) != of(1));
+        }
     }
 }
