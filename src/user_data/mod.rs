@@ -14,11 +14,11 @@
 //! May import `domain`, `exchange`, `spool`, `queue` and `store`.
 
 pub mod account;
+pub mod dispatcher;
+pub mod gaps;
 pub mod intake;
 pub mod lane;
-pub mod registry;
-pub mod gaps;
-pub mod spooler;
-pub mod dispatcher;
 pub mod pipeline;
+pub mod registry;
+pub mod spooler;
 pub mod status;
