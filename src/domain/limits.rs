@@ -331,6 +331,8 @@ pub const TROUBLES_NAMED_MAX: usize = 50;
 pub const PROOF_WITHIN: Duration = Duration::from_secs(5);
 /// A gap begins this much before the last sign of life: the venue's clock, and what was under way.
 pub const GAP_MARGIN: Duration = Duration::from_secs(2);
+/// A stream that nobody read for this long had frames waiting that are older than [`GAP_MARGIN`] allows for.
+pub const HOLD_GAP_MIN: Duration = Duration::from_secs(1);
 /// Frames recorded on a connection that is not proven, after which it is left: each costs a gap record.
 pub const UNPROVEN_FRAMES_MAX: u32 = 16;
 /// A loop is asked again after this when it has not taken up a reconnect.
@@ -420,6 +422,7 @@ const _: () = assert!(FRAME_ENTRIES_MAX >= SYMBOLS_MAX);
 const _: () = assert!(CLOSE_ECHO_MAX.as_secs() < STOP_MAX.as_secs());
 const _: () = assert!(STANDSTILL_MIN.as_secs() < DATA_SILENCE_MAX.as_secs());
 const _: () = assert!(FRAME_WHOLE_MAX < PRICE_MESSAGE_MAX);
+const _: () = assert!(HOLD_GAP_MIN.as_millis() < GAP_MARGIN.as_millis());
 const _: () = assert!(SPOOL_BATCH_BYTES <= SPOOL_BUFFER_KEPT_MAX);
 const _: () =
     assert!(SPOOL_ACCOUNTS_MAX * 24 <= SPOOL_PAYLOAD_MAX && SPOOL_ACCOUNTS_MAX as u64 * 24 < SPOOL_RESERVE_BYTES / 2);

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::domain::limits::{DEGRADED_AFTER, GAP_MARGIN, NUDGE_EVERY, PROOF_WITHIN, UNPROVEN_FRAMES_MAX};
+use crate::domain::limits::{DEGRADED_AFTER, GAP_MARGIN, HOLD_GAP_MIN, NUDGE_EVERY, PROOF_WITHIN, UNPROVEN_FRAMES_MAX};
 use crate::domain::{Mono, Now, Wall};
 use crate::exchange::binance::control::{Proof, list_subscriptions_request, subscriptions_prove};
 use crate::exchange::binance::listen_key::ListenKey;
@@ -113,7 +113,11 @@ pub struct Account {
     silence: Option<Silence>,
     /// Frames recorded since the last proof, on a connection without one.
     unproven: u32,
-    is_held: bool,
+    /// Since when nobody reads it.
+    held: Option<Mono>,
+    /// Nobody read for a while, and what waited meanwhile is being read: a gap to be told with the next sign of life, which
+    /// says nothing about what came before it.
+    pause: Option<Silence>,
     not_live_since: Mono,
     refused: Option<String>,
     fault: Option<String>,
@@ -179,7 +183,8 @@ impl Account {
             confirmed: None,
             silence,
             unproven: 0,
-            is_held: false,
+            held: None,
+            pause: None,
             not_live_since: now.mono,
             refused: None,
             fault: None,
@@ -273,7 +278,7 @@ impl Account {
     pub fn poll_nudge(&mut self, now: Now) -> Option<Pace> {
         if let Phase::Verifying { until, .. } = self.phase
             && now.mono >= until
-            && !self.is_held
+            && self.held.is_none()
         {
             self.fail_proof(now);
         }
@@ -285,13 +290,23 @@ impl Account {
         Some(pace)
     }
 
-    /// Nobody reads this stream from now on, or somebody does again.
+    /// Nobody reads this stream from now on, or somebody is about to again: to be told *before* reading begins. What waits in
+    /// the socket after a long pause is old, so the next sign of life does not bear out that nothing before it is missing:
+    /// a gap says so.
     pub fn handle_hold(&mut self, is_held: bool, now: Now) {
-        if std::mem::replace(&mut self.is_held, is_held)
-            && !is_held
-            && let Phase::Verifying { id, .. } = self.phase
-        {
-            self.phase = Phase::Verifying { id, until: now.mono.plus(PROOF_WITHIN) };
+        if is_held {
+            self.held.get_or_insert(now.mono);
+            return;
+        }
+        let Some(since) = self.held.take() else { return };
+        match self.phase {
+            Phase::Verifying { id, .. } => {
+                self.phase = Phase::Verifying { id, until: now.mono.plus(PROOF_WITHIN) };
+            }
+            Phase::Live { .. } if now.mono.since(since) >= HOLD_GAP_MIN && self.pause.is_none() => {
+                self.pause = Some(Silence { since: self.heard.map(earlier), reason: "paused" });
+            }
+            _ => {}
         }
     }
 
@@ -347,13 +362,15 @@ impl Account {
         }
     }
 
-    /// Something came, a ping included. Whether it proves that the account is alive.
-    pub fn handle_activity(&mut self, at: Wall) -> bool {
+    /// Something came, a ping included. Whether it proves that the account is alive, and the gap to be recorded before that
+    /// counts.
+    pub fn handle_activity(&mut self, now: Now) -> (bool, Option<Gap>) {
         let is_live = matches!(self.phase, Phase::Live { .. });
+        let gap = self.poll_pause(now);
         if is_live {
-            self.heard = Some(at);
+            self.heard = Some(now.wall);
         }
-        is_live
+        (is_live, gap)
     }
 
     /// The answer to a request of ours came. The gap that ends with it, to be recorded.
@@ -408,11 +425,12 @@ impl Account {
         let is_event = matches!(frame.class, Class::Event(_)) && frame.class.demand() == Demand::Nothing;
         match self.phase {
             Phase::Live { .. } => {
+                let gap = self.poll_pause(now);
                 self.heard = Some(now.wall);
                 if is_event {
                     self.confirmed = Some(now.wall);
                 }
-                None
+                gap
             }
             Phase::Verifying { .. } if is_event && self.reconnect.is_none() => Some(self.go_live(now)),
             _ => {
@@ -486,7 +504,7 @@ impl Account {
             delivered: self.delivered,
             failed_proofs: self.failed_proofs,
             last_frame_at: self.heard,
-            is_held: self.is_held,
+            is_held: self.held.is_some(),
             degraded: self.degraded(now),
         }
     }
@@ -495,7 +513,7 @@ impl Account {
         let down_for = now.mono.since(self.not_live_since);
         match self.phase {
             Phase::Stopped => None,
-            Phase::Live { .. } if self.is_held => Some("not read: there is no room for its frames".to_owned()),
+            Phase::Live { .. } if self.held.is_some() => Some("not read: there is no room for its frames".to_owned()),
             Phase::Live { .. } if !self.absent.is_empty() => {
                 Some(format!("the venue's subscription leaves out {}", self.absent))
             }
@@ -559,6 +577,8 @@ impl Account {
         if matches!(self.phase, Phase::Live { .. }) {
             self.phase = Phase::Connecting;
             self.not_live_since = now.mono;
+            // It began with the same sign of life.
+            self.pause = None;
             self.silence = Some(Silence { since: self.heard.map(earlier), reason });
         }
         if is_key && let Some(silence) = &mut self.silence {
@@ -595,11 +615,21 @@ impl Account {
         gap
     }
 
+    fn poll_pause(&mut self, now: Now) -> Option<Gap> {
+        self.pause.take().map(|pause| pause.end(now))
+    }
+
     fn gap(&self, now: Now) -> Gap {
-        let silence = self.silence.unwrap_or(Silence { since: self.heard.map(earlier), reason: "reconnect" });
-        // A wall clock that was set back must not make a gap end before it begins.
-        let silent_since = silence.since.map(|since| since.min(now.wall));
-        Gap { silent_since, live_at: now.wall, reason: silence.reason.to_owned() }
+        let unknown = Silence { since: self.heard.map(earlier), reason: "reconnect" };
+        self.silence.unwrap_or(unknown).end(now)
+    }
+}
+
+impl Silence {
+    /// A wall clock that was set back must not make a gap end before it begins.
+    fn end(self, now: Now) -> Gap {
+        let silent_since = self.since.map(|since| since.min(now.wall));
+        Gap { silent_since, live_at: now.wall, reason: self.reason.to_owned() }
     }
 }
 

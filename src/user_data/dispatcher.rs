@@ -277,7 +277,10 @@ impl<D: Disk> Dispatcher<D> {
                         self.waiting_rows.push(notice);
                     } else {
                         self.own.let_go += 1;
-                        tracing::error!(position, "too many gaps wait for the database: this one gets no row, only a job");
+                        tracing::error!(
+                            position,
+                            "too many gaps wait for the database: this one gets no row, only a job"
+                        );
                     }
                 }
             }
@@ -443,7 +446,11 @@ impl<D: Disk> Dispatcher<D> {
             Ok(()) => wanted,
             Err(RewindError::Ahead { dispatched }) => dispatched,
             Err(RewindError::Gone { oldest }) => {
-                tracing::error!(wanted, oldest, "the spool no longer holds all that the queue lost; it goes as far as it can");
+                tracing::error!(
+                    wanted,
+                    oldest,
+                    "the spool no longer holds all that the queue lost; it goes as far as it can"
+                );
                 // The oldest may have gone since; then there is nothing between, and the next read goes on where it can.
                 match reader.rewind(oldest) {
                     Ok(()) => oldest,
@@ -480,7 +487,10 @@ impl<D: Disk> Dispatcher<D> {
         let let_go = self.acks.lift(now, is_crowded);
         if let_go > 0 {
             self.own.let_go += let_go as u64;
-            tracing::error!(records = let_go, "acknowledged before their row or quarantine file is there: it took too long");
+            tracing::error!(
+                records = let_go,
+                "acknowledged before their row or quarantine file is there: it took too long"
+            );
         }
     }
 

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::account::{Down, Request};
+use super::account::{Account, Down, Request};
 use super::lane::{Laid, Lane};
 use super::registry::{AccountCell, AccountCounts, Hosted};
 use crate::domain::{Now, Wall};
@@ -59,18 +59,18 @@ impl Intake {
             if !read.class.is_recorded() {
                 counts.control += 1;
                 if let Some(gap) = account.handle_reply(frame, at) {
-                    self.lay_gap(&gap, counts, at);
+                    self.lay_gap(&gap, account, counts, at);
                 }
                 return Taken::Control;
             }
             if let Some(gap) = account.handle_recorded(&read, at) {
-                self.lay_gap(&gap, counts, at);
+                self.lay_gap(&gap, account, counts, at);
             }
             let key = account.key().map_or(&[][..], |key| key.expose().as_bytes());
             match self.lane.lay(id, |batch| batch.push_frame(id, exchange, at.wall, frame, key)) {
                 Ok(laid) => {
                     count(counts, read.class, frame.len());
-                    self.note(laid, counts);
+                    self.note(laid, account, counts, at);
                     Taken::Recorded
                 }
                 Err(_) => {
@@ -95,7 +95,15 @@ impl Intake {
 
     /// Something came, a ping included; at most once a second.
     pub fn handle_activity(&mut self, at: Now) {
-        if self.cell.account(|account| account.handle_activity(at.wall)) {
+        let cell = Arc::clone(&self.cell);
+        let is_alive = cell.with(|Hosted { account, counts }| {
+            let (is_alive, gap) = account.handle_activity(at);
+            if let Some(gap) = gap {
+                self.lay_gap(&gap, account, counts, at);
+            }
+            is_alive
+        });
+        if is_alive {
             self.lane.hear(self.cell.id(), at.wall);
         }
     }
@@ -105,7 +113,7 @@ impl Intake {
         if std::mem::take(&mut self.wants_pause) {
             return Some(Request::Pause);
         }
-        self.cell.account(super::account::Account::poll_request)
+        self.cell.account(Account::poll_request)
     }
 
     /// Appends the question that shows whether the stream is alive.
@@ -113,7 +121,7 @@ impl Intake {
         self.cell.account(|account| account.write_probe(out));
     }
 
-    fn lay_gap(&mut self, gap: &Gap, counts: &mut AccountCounts, at: Now) {
+    fn lay_gap(&mut self, gap: &Gap, account: &mut Account, counts: &mut AccountCounts, at: Now) {
         counts.gaps += 1;
         self.gap_text.clear();
         gap.write(&mut self.gap_text);
@@ -121,16 +129,17 @@ impl Intake {
         let entry = gap_entry(self.cell.id(), self.cell.exchange(), at.wall);
         let laid = self.lane.lay(entry.account, |batch| batch.push(entry, text, &[]));
         match laid {
-            Ok(laid) => self.note(laid, counts),
+            Ok(laid) => self.note(laid, account, counts, at),
             Err(error @ (BatchError::Full | BatchError::TooLarge(_))) => {
                 unreachable!("a gap of {} bytes fits every batch: {error}", text.len())
             }
         }
     }
 
-    fn note(&mut self, laid: Laid, counts: &mut AccountCounts) {
+    fn note(&mut self, laid: Laid, account: &mut Account, counts: &mut AccountCounts, at: Now) {
         if laid == Laid::Aside && !std::mem::replace(&mut self.wants_pause, true) {
             counts.pauses += 1;
+            account.handle_hold(true, at);
         }
     }
 }

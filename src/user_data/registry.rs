@@ -54,11 +54,7 @@ impl AccountCell {
     #[must_use]
     pub fn new(account: Account) -> Arc<AccountCell> {
         let (id, exchange) = (account.id(), account.exchange());
-        Arc::new(AccountCell {
-            id,
-            exchange,
-            inner: Mutex::new(Hosted { account, counts: AccountCounts::default() }),
-        })
+        Arc::new(AccountCell { id, exchange, inner: Mutex::new(Hosted { account, counts: AccountCounts::default() }) })
     }
 
     /// Whose it is.

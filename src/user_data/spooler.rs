@@ -269,10 +269,15 @@ impl<D: Disk> Spooler<D> {
                 Ok(appended) => {
                     written += appended.written;
                     for &account in &appended.full_accounts {
-                        let held =
-                            self.held.entry(account).or_insert_with(|| Held { records: Batch::new(), is_paused: false });
+                        let held = self
+                            .held
+                            .entry(account)
+                            .or_insert_with(|| Held { records: Batch::new(), is_paused: false });
                         batch.move_account(account, &mut held.records);
-                        tracing::warn!(account = account.0, "the account's share of the spool is used up: it is not read");
+                        tracing::warn!(
+                            account = account.0,
+                            "the account's share of the spool is used up: it is not read"
+                        );
                     }
                     debug_assert!(batch.is_empty(), "what is left belongs to the accounts that are over their share");
                     if let Some(lane) = lane {
@@ -308,10 +313,7 @@ impl<D: Disk> Spooler<D> {
                 Err(_) => break,
             }
             let Some(held) = self.held.get(&account) else { continue };
-            if held.records.is_empty() && (!held.is_paused || self.reading.resume(account)) {
-                if held.is_paused {
-                    self.hold(account, false, now);
-                }
+            if held.records.is_empty() && (!held.is_paused || self.resume(account, now)) {
                 self.held.remove(&account);
                 tracing::info!(account = account.0, "the account has room in the spool again: it is read");
             }
@@ -401,9 +403,13 @@ impl<D: Disk> Spooler<D> {
                 }
             }
             // All that was taken before must be written first, or the next turn shuts again.
-            Flow::Opening if self.pending.is_empty() && self.reading.resume_all() => {
-                self.flow = Flow::Open;
+            Flow::Opening if self.pending.is_empty() => {
                 self.hold_all(false, now);
+                if self.reading.resume_all() {
+                    self.flow = Flow::Open;
+                } else {
+                    self.hold_all(true, now);
+                }
             }
             _ => {}
         }
@@ -418,11 +424,23 @@ impl<D: Disk> Spooler<D> {
             }
         }
         if self.pending.is_empty() && self.flow == Flow::Open {
-            let (held, reading) = (&self.held, &self.reading);
-            // One that is over its share stays paused, and is resumed with it.
-            self.paused.retain(|account| !held.contains_key(account) && !reading.resume(*account));
-            self.paused.retain(|account| !held.contains_key(account));
+            for account in std::mem::take(&mut self.paused) {
+                // One that is over its share stays paused, and is resumed with it.
+                if !self.held.contains_key(&account) && !self.resume(account, now) {
+                    self.paused.push(account);
+                }
+            }
         }
+    }
+
+    /// The account is told first: what it reads next has waited.
+    fn resume(&self, account: AccountId, now: Now) -> bool {
+        self.hold(account, false, now);
+        let is_taken = self.reading.resume(account);
+        if !is_taken {
+            self.hold(account, true, now);
+        }
+        is_taken
     }
 
     fn hold(&self, account: AccountId, is_held: bool, now: Now) {
@@ -433,7 +451,8 @@ impl<D: Disk> Spooler<D> {
 
     fn hold_all(&self, is_held: bool, now: Now) {
         for cell in self.accounts.all() {
-            let is_held = is_held || self.held.get(&cell.id()).is_some_and(|held| held.is_paused);
+            let is_paused = self.held.contains_key(&cell.id()) || self.paused.contains(&cell.id());
+            let is_held = is_held || is_paused;
             cell.account(|account| account.handle_hold(is_held, now));
         }
     }

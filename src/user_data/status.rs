@@ -63,7 +63,8 @@ impl UserDataStatus {
             troubles.push(format!("no stream is read since {since} UTC: {why}"));
         }
         if let Some(stuck) = &self.dispatcher.stuck {
-            troubles.push(format!("jobs wait in the spool since {} UTC ({}): {}", stuck.since, stuck.class, stuck.text));
+            troubles
+                .push(format!("jobs wait in the spool since {} UTC ({}): {}", stuck.since, stuck.class, stuck.text));
         }
         if self.dispatcher.poisoned > 0 {
             troubles.push(format!("{} records are in the spool's quarantine", self.dispatcher.poisoned));
