@@ -114,8 +114,11 @@ impl AccountRole {
         let mut loops = Vec::new();
         let mut hosted = Vec::new();
         for _ in 0..config.threads.max(1) {
-            let handle =
-                event_loop::spawn_empty(LoopConfig::user_data(Arc::clone(&config.gate)), Arc::clone(&clock), random.fork())?;
+            let handle = event_loop::spawn_empty(
+                LoopConfig::user_data(Arc::clone(&config.gate)),
+                Arc::clone(&clock),
+                random.fork(),
+            )?;
             hosted.push(HostedLoop { control: handle.control().clone(), lane: Lane::new(wake.clone()) });
             loops.push(handle);
         }
@@ -175,17 +178,7 @@ impl AccountRole {
             })?,
         };
         let report = opened.report;
-        Ok(AccountRole {
-            accounts,
-            names,
-            loops,
-            control,
-            spooler_status,
-            dispatcher_status,
-            report,
-            stop,
-            threads,
-        })
+        Ok(AccountRole { accounts, names, loops, control, spooler_status, dispatcher_status, report, stop, threads })
     }
 
     /// What opening the spool found.
@@ -307,7 +300,9 @@ impl AccountRole {
         let _ = self.threads.host.join();
         self.control.stop(until.since(clock.now().mono).max(Duration::from_millis(200)));
         if unwritten > 0 {
-            tracing::error!("{unwritten} records could not be written; they lie in the gap that the next start records");
+            tracing::error!(
+                "{unwritten} records could not be written; they lie in the gap that the next start records"
+            );
         }
         unwritten == 0
     }
@@ -317,12 +312,7 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
     thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-fn run_spooler(
-    mut spooler: Spooler<FolderDisk>,
-    woken: &Receiver<()>,
-    clock: &dyn Clock,
-    stop: &AtomicBool,
-) -> usize {
+fn run_spooler(mut spooler: Spooler<FolderDisk>, woken: &Receiver<()>, clock: &dyn Clock, stop: &AtomicBool) -> usize {
     while !stop.load(Ordering::Acquire) {
         let turn = spooler.turn(clock.now());
         // A wake or the time: both lead to the next turn.
@@ -356,7 +346,9 @@ fn run_dispatcher(
         match store.run(|tables| tables.venue_system(canonical)) {
             Ok(Some(system)) => break system,
             Ok(None) if !told => tracing::error!("api_systems has no row for {canonical}: nothing can be dispatched"),
-            Err(error) if !told => tracing::warn!("jobs wait until the database says which number {canonical} has: {error}"),
+            Err(error) if !told => {
+                tracing::warn!("jobs wait until the database says which number {canonical} has: {error}")
+            }
             _ => {}
         }
         told = true;
@@ -384,4 +376,3 @@ fn run_dispatcher(
     dispatcher.show_now();
     shown.lock().clone_from(&own.lock());
 }
-

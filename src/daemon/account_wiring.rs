@@ -6,9 +6,7 @@ use super::account_host::HostConfig;
 use super::account_ports::{BinanceListenKeys, LaravelColumns};
 use super::account_role::AccountRoleConfig;
 use super::wiring::{self, BadSetting};
-use crate::domain::limits::{
-    SPOOL_IN_FLIGHT_MAX, SPOOL_RESERVE_BYTES, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX,
-};
+use crate::domain::limits::{SPOOL_IN_FLIGHT_MAX, SPOOL_RESERVE_BYTES, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX};
 use crate::domain::{Random, Venue};
 use crate::event_loop::SharedWindow;
 use crate::exchange::binance::private_url::{Spelling, SpellingChoice};
@@ -69,7 +67,8 @@ pub fn account_role(settings: &Settings, command: &str, random: &mut Random) -> 
         .map_err(|error| bad("spool.folder", format!("{}: {error}", settings.spool.folder.display())))?;
 
     let mut epoch = [0; 16];
-    getrandom::fill(&mut epoch).map_err(|error| bad("spool.folder", format!("no random bytes for its epoch: {error}")))?;
+    getrandom::fill(&mut epoch)
+        .map_err(|error| bad("spool.folder", format!("no random bytes for its epoch: {error}")))?;
     let limit = ConnectLimit::new(settings.net.connects_per_window as usize, settings.net.connect_window);
     let gate = SharedWindow::new(Some(settings.net.connect_file.clone()), limit, random.next_u64());
     let (sink, shape) = sink(settings)?;

@@ -13,12 +13,12 @@
 //!
 //! May import everything but `sim` and `cli`.
 
-pub mod control_ports;
 pub mod account_consumer;
 pub mod account_host;
 pub mod account_ports;
 pub mod account_role;
 pub mod account_wiring;
+pub mod control_ports;
 pub mod memory_plan;
 pub mod price_consumer;
 pub mod price_role;

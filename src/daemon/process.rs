@@ -107,7 +107,12 @@ pub fn run(
         mode.has_accounts().then(|| account_wiring::account_role(&settings, mode.as_str(), &mut random)).transpose()?;
     let mut logging = Logging::install(&settings.ops, Arc::clone(&clock)).map_err(StartError::Log)?;
     let signals = Signals::listen()?;
-    tracing::info!("kraite-streams {} {}, store {}", env!("CARGO_PKG_VERSION"), mode.as_str(), wiring::store_url(&settings)?);
+    tracing::info!(
+        "kraite-streams {} {}, store {}",
+        env!("CARGO_PKG_VERSION"),
+        mode.as_str(),
+        wiring::store_url(&settings)?
+    );
     MemoryPlan::of_prices(&settings).log();
 
     let started = clock.now();
@@ -124,7 +129,10 @@ pub fn run(
                     prices.stop(STOP_MAX, &*clock);
                 }
                 logging.flush(Duration::from_millis(500));
-                return Ok(Ended::Refused(format!("the spool {} cannot be used: {error}", settings.spool.folder.display())));
+                return Ok(Ended::Refused(format!(
+                    "the spool {} cannot be used: {error}",
+                    settings.spool.folder.display()
+                )));
             }
         },
     };

@@ -25,6 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Layer, Mono, Wall};
 
+/// The role of a process that has private streams only.
+pub const USER_DATA_ROLE: &str = "user-data";
+
 /// The schema that this version writes.
 pub const SCHEMA: u32 = 1;
 
@@ -323,6 +326,10 @@ impl Status {
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = self.alarms.clone();
+        // A process that plays only the other role has no price stream to complain of.
+        if self.role == USER_DATA_ROLE {
+            return complaints;
+        }
         if self.stream.state != StreamState::Live {
             let fault = self.stream.last_fault.as_ref();
             let fault = fault.map_or(String::new(), |fault| format!("; last fault: {}", fault.text));
@@ -381,6 +388,33 @@ impl Status {
 /// One line for the log: how it goes.
 #[must_use]
 pub fn summary_line(status: &Status) -> String {
+    let private = status.user_data.as_ref().map(user_data_line);
+    let memory = format!("alarms {}; memory {:.1} MB", status.alarms.len(), status.rss_bytes as f64 / 1e6);
+    match (status.role == USER_DATA_ROLE, private) {
+        (true, Some(private)) => format!("{private}; {memory}"),
+        (_, Some(private)) => format!("{}; {private}; {memory}", price_line(status)),
+        (_, None) => format!("{}; {memory}", price_line(status)),
+    }
+}
+
+fn user_data_line(user_data: &UserDataStatus) -> String {
+    let latency = user_data.frame_to_job_us.map_or("no job yet".to_owned(), |us| {
+        format!("frame to job p50 {} p99 {} max {}", millis(us.p50), millis(us.p99), millis(us.max))
+    });
+    format!(
+        "accounts {} of {} live, {} frames, {} gaps; spool {:.1} MB, {} positions behind; {} jobs, {} rewinds; {latency}",
+        user_data.live,
+        user_data.accounts,
+        user_data.frames,
+        user_data.gaps,
+        user_data.spool_bytes as f64 / 1e6,
+        user_data.behind,
+        user_data.jobs,
+        user_data.rewinds,
+    )
+}
+
+fn price_line(status: &Status) -> String {
     let latency = status.writer.tick_to_commit_us.map_or("no commit yet".to_owned(), |us| {
         format!("tick to commit p50 {} p99 {} max {}", millis(us.p50), millis(us.p99), millis(us.max))
     });
@@ -388,16 +422,13 @@ pub fn summary_line(status: &Status) -> String {
         status.faults.iter().filter(|(_, n)| **n > 0).map(|(layer, count)| format!("{layer} {count}")).collect();
     let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(" ") };
     format!(
-        "stream {}, {:.0} prices/s; writer {}, {:.0} rows/s, {} rows in {} commits; {latency}; faults {faults}; \
-         alarms {}; memory {:.1} MB",
+        "stream {}, {:.0} prices/s; writer {}, {:.0} rows/s, {} rows in {} commits; {latency}; faults {faults}",
         word(&status.stream.state),
         status.stream.prices_per_s,
         word(&status.writer.state),
         status.writer.rows_per_s,
         status.writer.rows_written,
         status.writer.commits,
-        status.alarms.len(),
-        status.rss_bytes as f64 / 1e6,
     )
 }
 

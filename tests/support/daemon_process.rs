@@ -1,6 +1,7 @@
 //! The real binary as a supervisor runs it: a settings file, a folder, signals, its status file and its log.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use kraite_streams::sim::SimHandle;
 /// How long anything may take on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running `kraite-streams prices`; killed when dropped.
+/// A running daemon; killed when dropped.
 pub struct Daemon {
     child: Child,
     folder: PathBuf,
@@ -31,10 +32,22 @@ impl Daemon {
         settings: &[&str],
         environment: &[(&str, &str)],
     ) -> Daemon {
+        Daemon::start_command("prices", folder, file, sim, settings, environment)
+    }
+
+    /// As [`Daemon::start_with`], with another command than `prices`.
+    pub fn start_command(
+        command: &str,
+        folder: &Path,
+        file: &str,
+        sim: Option<&SimHandle>,
+        settings: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Daemon {
         write_settings(folder, file, sim, settings);
-        let log = File::create(folder.join(format!("{file}.log"))).unwrap();
+        let log = File::options().create(true).append(true).open(folder.join(format!("{file}.log"))).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_kraite-streams"))
-            .args(["--settings", file, "prices"])
+            .args(["--settings", file, command])
             .current_dir(folder)
             .env_clear()
             .envs(environment.iter().copied())
@@ -123,6 +136,7 @@ pub fn write_settings(folder: &Path, file: &str, sim: Option<&SimHandle>, lines:
         let roots = folder.join("simulator.pem");
         sim.write_ca(&roots).unwrap();
         all.push(format!("prices.url = \"{}\"", sim.stream_base()));
+        all.push(format!("user_data.url = \"{}\"", sim.stream_base()));
         all.push(format!("net.extra_roots = \"{}\"", roots.display()));
         for venue in ["binance", "bybit", "kucoin", "bitget"] {
             all.push(format!("net.rest_{venue} = \"{}\"", sim.rest_base()));
@@ -136,14 +150,25 @@ pub fn write_settings(folder: &Path, file: &str, sim: Option<&SimHandle>, lines:
     fs::write(folder.join(file), all.join("\n") + "\n").unwrap();
 }
 
-/// Runs a command of the binary to its end, and answers its code and standard output.
+/// Runs a command of the binary to its end, and answers its code and what it printed.
 pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_kraite-streams"))
+    run_with_input(folder, arguments, "")
+}
+
+/// As [`run`], with a standard input.
+pub fn run_with_input(folder: &Path, arguments: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kraite-streams"))
         .args(arguments)
         .current_dir(folder)
         .env_clear()
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    // A command that reads nothing closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
     (
         output.status.code().expect("it ends by itself"),
         String::from_utf8_lossy(&output.stdout).into_owned(),
