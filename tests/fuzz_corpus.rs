@@ -24,10 +24,6 @@ fn a_damaged_spool_opens_or_says_why_on_the_corpus() {
     check("spool_open", 40, spool_open::spool_open);
 }
 
-#[path = "../fuzz/bodies/php_serializer.rs"]
-#[allow(dead_code, reason = "the envelope's body uses the rest")]
-mod php_serializer;
-
 #[test]
 fn envelope_holds_its_promises_on_the_corpus() {
     check("envelope", 20, envelope::envelope);
@@ -35,7 +31,7 @@ fn envelope_holds_its_promises_on_the_corpus() {
 
 #[test]
 fn php_serializer_agrees_with_its_twin_on_the_corpus() {
-    check("php_serializer", 30, php_serializer::php_serializer);
+    check("php_serializer", 30, envelope::php_serializer::php_serializer);
 }
 
 #[path = "../fuzz/bodies/user_data_frame.rs"]

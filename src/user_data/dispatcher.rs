@@ -177,9 +177,8 @@ impl<D: Disk> Dispatcher<D> {
     pub fn turn(&mut self) -> DispatchTurn {
         let now = self.parts.clock.now().mono;
         let mut pushed = 0;
-        let mut wait = if now < self.retry_at {
-            DispatchWait::Time(self.retry_at.since(now))
-        } else if !self.is_known && !self.ask_health(now) {
+        // Asking may put the next try off: the wait is read after that.
+        let mut wait = if now < self.retry_at || (!self.is_known && !self.ask_health(now)) {
             DispatchWait::Time(self.retry_at.since(now))
         } else {
             self.fill(now);
