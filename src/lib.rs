@@ -21,6 +21,7 @@ pub mod event_loop;
 pub mod exchange;
 pub mod ops;
 pub mod prices;
+pub mod queue;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod spool;

@@ -14,9 +14,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("spool", &["domain"]),
     ("store", &["domain"]),
     ("ops", &["domain"]),
+    ("queue", &["domain"]),
     ("prices", &["domain", "exchange", "store"]),
     ("user_data", &["domain", "exchange", "spool", "queue", "store"]),
-    ("daemon", &["domain", "exchange", "stream", "event_loop", "store", "ops", "prices", "user_data"]),
+    (
+        "daemon",
+        &["domain", "exchange", "stream", "event_loop", "store", "ops", "prices", "spool", "queue", "user_data"],
+    ),
     ("sim", &["*", "!cli"]),
     ("cli", &["*"]),
 ];

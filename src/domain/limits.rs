@@ -229,6 +229,84 @@ pub const LISTEN_KEY_CALL_MAX: Duration = Duration::from_secs(10);
 pub const LISTEN_KEY_ANSWER_MAX: u64 = 64 << 10;
 /// Accounts whose trouble is named in one status.
 pub const TROUBLES_NAMED_MAX: usize = 50;
+// ---- queue ----
+
+/// Jobs of one push: 64 values of one RPUSH are 20 times as fast as single ones, 256 are slower again
+/// (facts/measurements.md §8).
+pub const PUSH_JOBS_MAX: usize = 64;
+/// Bytes of one push, after which it takes no further job; 64 jobs of a real account are about 200 kB.
+pub const PUSH_BYTES_MAX: usize = 1 << 20;
+/// A job waits this long for companions.
+pub const PUSH_AGE_MAX: Duration = Duration::from_millis(2);
+/// Recorded bytes of one job: the spool's largest payload.
+pub const JOB_RAW_MAX: usize = 1 << 20;
+/// The largest body of a job: `[0,0,…]` becomes `i:123456;i:0;…` (13 bytes for 2), raw control bytes become `\u0001` (6
+/// for 1); no document does both.
+pub const JOB_BODY_MAX: usize = 16 * JOB_RAW_MAX + (4 << 10);
+/// A JSON text that is read: a frame, or the body of a job, which a PHP worker may have written anew.
+pub const JSON_TEXT_MAX: usize = 2 * JOB_BODY_MAX;
+/// Values whose memory (32 bytes each) is kept from one document to the next.
+pub const JSON_NODES_KEPT_MAX: usize = 32 << 10;
+/// Bytes of text whose memory is kept from one document to the next.
+pub const JSON_TEXT_KEPT_MAX: usize = 1 << 20;
+/// Jobs of the in-process queue that are waiting or being worked on.
+pub const IN_PROCESS_JOBS_MAX: usize = 4_096;
+/// Bytes of those jobs together.
+pub const IN_PROCESS_BYTES_MAX: usize = 64 << 20;
+/// From the first packet to an answered greeting.
+pub const REDIS_CONNECT_DEFAULT: Duration = Duration::from_secs(5);
+/// Silence after a request that makes its outcome doubtful. A Redis that syncs every write (`appendfsync always`) to a slow disk
+/// answers within a second or two.
+pub const REDIS_ANSWER_DEFAULT: Duration = Duration::from_secs(5);
+/// What `appendfsync everysec` may lose: it syncs once a second, and waits one more for a sync that is still running.
+pub const REDIS_EVERYSEC_LOSS: Duration = Duration::from_secs(2);
+/// Bytes of a job class: PHP has no bound, a file name has this one.
+pub const JOB_CLASS_LEN_MAX: usize = 255;
+
+const _: () = assert!(JOB_BODY_MAX > PUSH_BYTES_MAX);
+const _: () = assert!(JOB_BODY_MAX < IN_PROCESS_BYTES_MAX);
+const _: () = assert!(PUSH_JOBS_MAX < IN_PROCESS_JOBS_MAX);
+// Places in a document are 32 bits.
+const _: () = assert!(JSON_TEXT_MAX < u32::MAX as usize);
+
+// ---- user data ----
+
+/// From the upgrade to the reply that names the subscription; 46–120 ms were measured (facts/binance.md §1.3).
+pub const PROOF_WITHIN: Duration = Duration::from_secs(5);
+/// A gap begins this much before the last sign of life: the venue's clock, and what was under way.
+pub const GAP_MARGIN: Duration = Duration::from_secs(2);
+/// A stream that nobody read for this long had frames waiting that are older than [`GAP_MARGIN`] allows for.
+pub const HOLD_GAP_MIN: Duration = Duration::from_secs(1);
+/// Frames recorded on a connection that is not proven, after which it is left: each costs a gap record.
+pub const UNPROVEN_FRAMES_MAX: u32 = 16;
+/// A loop is asked again after this when it has not taken up a reconnect.
+pub const NUDGE_EVERY: Duration = Duration::from_secs(1);
+/// An account that is not live for this long is shown as degraded: a reconnect of its own pace is none.
+pub const DEGRADED_AFTER: Duration = Duration::from_secs(30);
+/// Batches between a loop and the spooler: 32 × 64 KiB = 2 MiB a loop, a second of 2,000 frames of 1 KB.
+pub const LANE_BATCHES: usize = 32;
+/// Between two durable liveness marks: a gap's start after a crash is early by this at most.
+pub const LIVENESS_MARK_EVERY: Duration = Duration::from_secs(10);
+/// The spooler looks after what needs no frame (marks, held accounts, a refusing disk) at this pace.
+pub const SPOOLER_IDLE_MAX: Duration = Duration::from_millis(200);
+/// Damaged stretches of the spool that wait for their gap records.
+pub const SPOOLER_DAMAGE_MAX: usize = 64;
+/// The dispatcher looks after what needs no record (acknowledgements, the server's memory) at this pace.
+pub const DISPATCH_IDLE_MAX: Duration = Duration::from_millis(100);
+/// First pause after a refused push, doubled up to [`PUSH_RETRY_MAX`].
+pub const PUSH_RETRY_MIN: Duration = Duration::from_millis(20);
+/// See [`PUSH_RETRY_MIN`].
+pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Pause while the queue is full: it empties at its workers' pace.
+pub const PUSH_FULL_RETRY: Duration = Duration::from_millis(100);
+/// An idle queue server is asked this often whether it still has what it took.
+pub const SINK_HEALTH_EVERY: Duration = Duration::from_secs(5);
+/// A record's acknowledgement waits this long for its row in the database or its file in quarantine.
+pub const ACK_HOLD_MAX: Duration = Duration::from_secs(60);
+/// Gaps that wait for their row: 100 bytes each.
+pub const GAP_ROWS_MAX: usize = 32_768;
+/// Poison records whose quarantine file could not be written yet, kept in memory.
+pub const POISON_KEPT_MAX: usize = 8;
 
 // ---- ops ----
 
@@ -288,6 +366,7 @@ const _: () = assert!(FRAME_ENTRIES_MAX >= SYMBOLS_MAX);
 const _: () = assert!(CLOSE_ECHO_MAX.as_secs() < STOP_MAX.as_secs());
 const _: () = assert!(STANDSTILL_MIN.as_secs() < DATA_SILENCE_MAX.as_secs());
 const _: () = assert!(FRAME_WHOLE_MAX < PRICE_MESSAGE_MAX);
+const _: () = assert!(HOLD_GAP_MIN.as_millis() < GAP_MARGIN.as_millis());
 const _: () = assert!(SPOOL_BATCH_BYTES <= SPOOL_BUFFER_KEPT_MAX);
 const _: () =
     assert!(SPOOL_ACCOUNTS_MAX * 24 <= SPOOL_PAYLOAD_MAX && SPOOL_ACCOUNTS_MAX as u64 * 24 < SPOOL_RESERVE_BYTES / 2);

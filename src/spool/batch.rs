@@ -149,6 +149,25 @@ impl Batch {
         self.iter().map(|(header, record)| &record[RECORD_HEADER_LEN..][..header.payload_len as usize])
     }
 
+    /// The records' accounts, in order.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountId> {
+        self.iter().map(|(header, _)| header.account)
+    }
+
+    /// Moves the records of `account` behind those in `other`, in order, whatever their number; returns how many. For the
+    /// rare case that one account must wait while the others go on: the rest is copied.
+    pub fn move_account(&mut self, account: AccountId, other: &mut Batch) -> usize {
+        let before = other.records;
+        let mut rest = Batch::new();
+        for (header, record) in self.iter() {
+            if header.account == account { other.push_record(record) } else { rest.push_record(record) }
+        }
+        if other.records > before {
+            *self = rest;
+        }
+        other.records - before
+    }
+
     /// Empties it; the buffer stays.
     pub fn clear(&mut self) {
         self.records = 0;

@@ -366,6 +366,12 @@ impl ReadBatch {
         }
     }
 
+    /// A place holder without memory, for a moment in which the batch itself is elsewhere.
+    #[must_use]
+    pub const fn empty() -> Self {
+        ReadBatch { bytes: Vec::new(), epoch: Epoch([0; 16]), records: 0, records_max: 1 }
+    }
+
     /// Records in it.
     #[must_use]
     pub const fn len(&self) -> usize {

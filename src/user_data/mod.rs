@@ -1,10 +1,34 @@
-//! Private streams of all accounts: who is streamed, with which listen key, and what becomes of each frame.
+//! The private streams: from an account's socket to the job on the queue.
 //!
-//! Promises: one account's trouble touches no other; nothing is reaped on an error; a listen key is never shown, and never
-//! deleted at the venue, because another process may share it. May import `domain`, `exchange`, `spool`, `queue`, `store`;
-//! REST and the cipher come in through [`control::ports`].
+//! [`intake`] (on the loop's thread) copies each frame into the [`lane`] and asks the [`account`] what it means; the
+//! [`spooler`] writes batches to the spool; the [`dispatcher`] makes jobs of records and pushes them. Frames never take
+//! another way: while Redis is away, a distance between two positions grows, and that is all.
+//!
+//! Beside them the [`control`] threads do what blocks: [`discovery`] compares who is streamed with who should be,
+//! [`listen_keys`] gets and extends each account's key when the [`key_schedule`] says so. REST and the cipher come in
+//! through [`control::ports`].
+//!
+//! It promises:
+//!
+//! - a frame that was handed over is in the spool before anything acts on it, or lies inside a gap record;
+//! - per account, gap records and frames are in the order in which they happened;
+//! - nothing is dropped for lack of room: reading pauses, of one account or of all;
+//! - one account's trouble touches no other, and nothing is reaped on an error;
+//! - a listen key is never deleted at the venue: another process may share it;
+//! - no listen key reaches the spool, a job, a log or a status.
+//!
+//! May import `domain`, `exchange`, `spool`, `queue` and `store`.
 
+pub mod account;
 pub mod control;
 pub mod discovery;
+pub mod dispatcher;
+pub mod gaps;
+pub mod intake;
 pub mod key_schedule;
+pub mod lane;
 pub mod listen_keys;
+pub mod pipeline;
+pub mod registry;
+pub mod spooler;
+pub mod status;

@@ -1,0 +1,41 @@
+//! The job and the queue it stands on: the Laravel contract, PHP's `serialize()`, Redis, and a queue in this process.
+//!
+//! It promises:
+//!
+//! - a body is a pure function of the spooled record and the settings, so whatever is pushed twice is the same bytes twice;
+//! - PHP finds in `payload` what `json_decode` makes of the recorded bytes, and those bytes as text beside it;
+//! - a push is one step at the server, in order, and its outcome is done, refused, or doubtful and then found out;
+//! - a server that lost what it had taken is noticed before the next push, with the place from which to push again.
+//!
+//! A spooled record becomes a body by [`job::JobWriter`], bodies go into a [`batch::JobBatch`], batches to a [`sink::JobSink`];
+//! [`job_view::JobReader`] reads a body back.
+//!
+//! May import `domain`.
+
+pub mod batch;
+pub mod check;
+mod digits;
+pub mod in_process;
+pub mod job;
+pub mod job_class;
+pub mod job_view;
+pub mod json;
+pub mod json_text;
+pub mod php;
+#[cfg(feature = "server")]
+pub mod redis;
+pub mod server_facts;
+pub mod sink;
+
+pub use batch::{BatchJob, JobBatch};
+pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};
+pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel};
+pub use job_class::{BadJobClass, JobClass};
+pub use job_view::{BadJob, JobReader, JobView};
+#[cfg(feature = "server")]
+pub use redis::{BadRedisUrl, HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisUrl};
+pub use server_facts::{LossWindow, ServerFacts};
+pub use sink::{Forgot, JobSink, PushError, PushErrorClass, Pushed, Rewind, SinkHealth, Watermark};
+
+/// The thin PHP job that `print laravel-adapter` prints.
+pub const LARAVEL_ADAPTER: &str = include_str!("laravel_adapter.php");

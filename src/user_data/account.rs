@@ -1,0 +1,656 @@
+//! One account's stream, without I/O: which key and spelling it uses, whether it is proven, when it was silent.
+//!
+//! `NoKey → HaveKey → Connecting → Verifying → Live`, and back. Connected proves nothing (facts/binance.md §1.3): the venue
+//! must list the subscription within [`PROOF_WITHIN`], or an event must come, else the next spelling is tried. Two sides drive
+//! it: the loop tells what came and obeys [`Account::poll_request`]; a control thread brings keys, opens the stream
+//! ([`Account::poll_open`]), and from time to time asks [`Account::poll_nudge`].
+//!
+//! Silence is counted from the last sign of life that is certain: for a broken connection the last frame, for a dead key the
+//! last proof that the key was good, each earlier by [`GAP_MARGIN`]. So a gap never begins later than the truth.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::domain::limits::{DEGRADED_AFTER, GAP_MARGIN, HOLD_GAP_MIN, NUDGE_EVERY, PROOF_WITHIN, UNPROVEN_FRAMES_MAX};
+use crate::domain::{Mono, Now, Wall};
+use crate::exchange::binance::control::{Proof, list_subscriptions_request, subscriptions_prove};
+use crate::exchange::binance::listen_key::ListenKey;
+use crate::exchange::binance::private_url::{PrivateUrl, Spelling, SpellingChoice};
+use crate::exchange::binance::user_data::{Class, Demand, EventSet, Frame};
+use crate::spool::{AccountId, ExchangeId, Gap};
+
+/// What is known of an account before its stream begins.
+#[derive(Clone, Debug)]
+pub struct AccountConfig {
+    /// `accounts.id`.
+    pub account: AccountId,
+    /// `api_systems.id`.
+    pub exchange: ExchangeId,
+    /// Scheme, host and route of private streams.
+    pub base: String,
+    /// The setting `user_data.spelling`.
+    pub choice: SpellingChoice,
+    /// The spelling that delivered in an earlier life, if that is known.
+    pub delivered: Option<Spelling>,
+    /// The durable liveness mark: [`crate::spool::AccountFound::alive_at`].
+    pub alive_at: Option<Wall>,
+}
+
+/// A key from the venue.
+#[derive(Clone, Debug)]
+pub struct KeyNews {
+    /// The key.
+    pub key: ListenKey,
+    /// When the key before this one was last known to be good, where the caller knows (`last_keep_alive_at` of a row whose
+    /// key was another). The gap then begins no later.
+    pub replaced: Option<Wall>,
+}
+
+/// What the account wants of its stream; the loop's adapter maps it to the stream's own requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Send a text. It holds no key.
+    Text(String),
+    /// Leave the connection or attempt, and go to `url`; `None` is the same place.
+    Reconnect {
+        /// Where to.
+        url: Option<PrivateUrl>,
+        /// When.
+        pace: Pace,
+    },
+    /// Hand over nothing more until resumed: there is no room.
+    Pause,
+    /// End the stream.
+    Close,
+}
+
+/// When a reconnect begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// At once.
+    Now,
+    /// As after a fault.
+    Backoff,
+}
+
+/// Why a connection or attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Down<'t> {
+    /// A fault; the session tries again by itself.
+    Fault {
+        /// The HTTP status of a refused upgrade.
+        refused: Option<u16>,
+        /// A sentence without path, query or key.
+        text: &'t str,
+    },
+    /// It was left because somebody asked for it.
+    Left,
+}
+
+/// The account's state across connections. See the module's documentation.
+pub struct Account {
+    config: AccountConfig,
+    key: Option<ListenKey>,
+    phase: Phase,
+    /// Whether a loop hosts the stream.
+    is_open: bool,
+    /// The session must go to the current URL and does not know it yet.
+    reconnect: Option<Pace>,
+    next_nudge: Mono,
+    texts: VecDeque<String>,
+    /// Numbers of requests; a late reply to an earlier one proves nothing.
+    request_id: u64,
+    /// A probe of a live connection whose reply has not come.
+    probe: Option<u64>,
+    failed_proofs: u32,
+    delivered: Option<Spelling>,
+    /// Events that the subscription leaves out.
+    absent: EventSet,
+    /// The last frame of a proven connection, pings included.
+    heard: Option<Wall>,
+    /// The last time that the key was certain to be good.
+    confirmed: Option<Wall>,
+    silence: Option<Silence>,
+    /// Frames recorded since the last proof, on a connection without one.
+    unproven: u32,
+    /// Since when nobody reads it.
+    held: Option<Mono>,
+    /// Nobody read for a while, and what waited meanwhile is being read: a gap to be told with the next sign of life, which
+    /// says nothing about what came before it.
+    pause: Option<Silence>,
+    not_live_since: Mono,
+    refused: Option<String>,
+    fault: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    NoKey,
+    HaveKey,
+    Connecting,
+    Verifying { id: u64, until: Mono },
+    Live { since: Wall },
+    Stopped,
+}
+
+/// An open gap.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Option<Wall>,
+    reason: &'static str,
+}
+
+/// What people are told about an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountState {
+    /// `no_key`, `have_key`, `connecting`, `verifying`, `live` or `stopped`.
+    pub phase: &'static str,
+    /// Since when it is live.
+    pub live_since: Option<Wall>,
+    /// The spelling in use.
+    pub spelling: Spelling,
+    /// The spelling that last delivered.
+    pub delivered: Option<Spelling>,
+    /// Connections in a row that were not subscribed.
+    pub failed_proofs: u32,
+    /// The last frame, pings included.
+    pub last_frame_at: Option<Wall>,
+    /// Whether nobody reads it, because there is no room.
+    pub is_held: bool,
+    /// A sentence that says why it is not well; `None` if it is.
+    pub degraded: Option<String>,
+}
+
+impl Account {
+    /// An account without a key, silent since its durable mark.
+    #[must_use]
+    pub fn new(config: AccountConfig, now: Now) -> Account {
+        let silence = Some(Silence { since: config.alive_at.map(earlier), reason: "start" });
+        Account {
+            delivered: config.delivered,
+            config,
+            key: None,
+            phase: Phase::NoKey,
+            is_open: false,
+            reconnect: None,
+            next_nudge: Mono::ZERO,
+            texts: VecDeque::with_capacity(1),
+            request_id: 0,
+            probe: None,
+            failed_proofs: 0,
+            absent: EventSet::default(),
+            heard: None,
+            confirmed: None,
+            silence,
+            unproven: 0,
+            held: None,
+            pause: None,
+            not_live_since: now.mono,
+            refused: None,
+            fault: None,
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn id(&self) -> AccountId {
+        self.config.account
+    }
+
+    /// From which exchange.
+    #[must_use]
+    pub fn exchange(&self) -> ExchangeId {
+        self.config.exchange
+    }
+
+    // ---- the control side ----
+
+    /// Whether a control thread must fetch a key.
+    #[must_use]
+    pub fn wants_key(&self) -> bool {
+        self.phase == Phase::NoKey
+    }
+
+    /// The key in use, a dead one included: frames of its connection may still name it.
+    #[must_use]
+    pub fn key(&self) -> Option<&ListenKey> {
+        self.key.as_ref()
+    }
+
+    /// The venue gave a key: a new connection, even where the text is the old one, which the venue may have forgotten
+    /// meanwhile.
+    pub fn handle_key(&mut self, news: KeyNews, now: Now) {
+        if self.phase == Phase::Stopped {
+            return;
+        }
+        self.refused = None;
+        if self.key.replace(news.key).is_some() {
+            self.go_silent("key", true, now);
+        }
+        self.be_silent_since(news.replaced);
+        if self.is_open {
+            self.go_elsewhere(Pace::Now, now);
+        } else {
+            self.phase = Phase::HaveKey;
+        }
+    }
+
+    /// A keep-alive at `at` answered for the key in use.
+    pub fn handle_key_extended(&mut self, at: Wall) {
+        self.refused = None;
+        if matches!(self.phase, Phase::Live { .. }) {
+            self.confirmed = Some(at);
+        }
+    }
+
+    /// The venue says that the key does not exist (-1125).
+    pub fn handle_key_gone(&mut self, now: Now) {
+        if !matches!(self.phase, Phase::Stopped | Phase::NoKey) {
+            self.lose_key(now);
+        }
+    }
+
+    /// The venue gives no key; `text` is a sentence for people. Ends with the next key or keep-alive.
+    pub fn handle_key_refused(&mut self, text: &str) {
+        self.refused = Some(text.to_owned());
+    }
+
+    /// The URL with which the stream is to be hosted, once per key until [`Account::handle_open_refused`].
+    pub fn poll_open(&mut self) -> Option<PrivateUrl> {
+        if self.phase != Phase::HaveKey || self.is_open {
+            return None;
+        }
+        self.is_open = true;
+        self.phase = Phase::Connecting;
+        self.url()
+    }
+
+    /// The loop did not take the stream.
+    pub fn handle_open_refused(&mut self) {
+        self.is_open = false;
+        if self.phase != Phase::Stopped {
+            self.phase = if self.key.is_some() { Phase::HaveKey } else { Phase::NoKey };
+        }
+    }
+
+    /// Whether the loop must be told to reconnect this stream (`LoopControl::reconnect(key, None, pace)`): the session then
+    /// asks for the URL. Says so again every [`NUDGE_EVERY`] until the session has asked. Proofs that are overdue are found here.
+    pub fn poll_nudge(&mut self, now: Now) -> Option<Pace> {
+        if let Phase::Verifying { until, .. } = self.phase
+            && now.mono >= until
+            && self.held.is_none()
+        {
+            self.fail_proof(now);
+        }
+        let pace = self.reconnect?;
+        if now.mono < self.next_nudge || !self.is_open {
+            return None;
+        }
+        self.next_nudge = now.mono.plus(NUDGE_EVERY);
+        Some(pace)
+    }
+
+    /// Nobody reads this stream from now on, or somebody is about to again: to be told *before* reading begins. What waits in
+    /// the socket after a long pause is old, so the next sign of life does not bear out that nothing before it is missing:
+    /// a gap says so.
+    pub fn handle_hold(&mut self, is_held: bool, now: Now) {
+        if is_held {
+            self.held.get_or_insert(now.mono);
+            return;
+        }
+        let Some(since) = self.held.take() else { return };
+        match self.phase {
+            Phase::Verifying { id, .. } => {
+                self.phase = Phase::Verifying { id, until: now.mono.plus(PROOF_WITHIN) };
+            }
+            Phase::Live { .. } if now.mono.since(since) >= HOLD_GAP_MIN && self.pause.is_none() => {
+                self.pause = Some(Silence { since: self.heard.map(earlier), reason: "paused" });
+            }
+            _ => {}
+        }
+    }
+
+    /// The account is no longer streamed. The stream ends at the session's next question, or by the loop's `remove`.
+    pub fn stop(&mut self) {
+        self.phase = Phase::Stopped;
+        self.reconnect = None;
+        self.texts.clear();
+    }
+
+    // ---- the loop's side ----
+
+    /// The upgrade is through.
+    pub fn handle_connected(&mut self, now: Now) {
+        self.probe = None;
+        self.texts.clear();
+        // With a reconnect outstanding this is the old place, and is left before anything is asked there.
+        if matches!(self.phase, Phase::NoKey | Phase::Stopped) || self.reconnect.is_some() {
+            return;
+        }
+        self.go_silent("reconnect", false, now);
+        self.unproven = 0;
+        let id = self.ask();
+        self.texts.push_back(list_subscriptions_request(id));
+        self.phase = Phase::Verifying { id, until: now.mono.plus(PROOF_WITHIN) };
+    }
+
+    /// A connection or an attempt has ended; the session begins the next one by itself.
+    pub fn handle_down(&mut self, down: Down<'_>, now: Now) {
+        self.texts.clear();
+        self.probe = None;
+        let phase = self.phase;
+        if let Down::Fault { text, .. } = down {
+            self.fault = Some(text.to_owned());
+        }
+        match phase {
+            Phase::Live { .. } => self.go_silent("reconnect", false, now),
+            Phase::Verifying { .. } | Phase::Connecting => self.phase = Phase::Connecting,
+            Phase::NoKey | Phase::HaveKey | Phase::Stopped => return,
+        }
+        let is_unproven = match (phase, down) {
+            // Some spellings are answered 400 or 404 in production (facts/binance.md §1.3). 403, 418, 429 and 451 are about
+            // this address, whatever the spelling.
+            (Phase::Connecting, Down::Fault { refused: Some(status), .. }) => {
+                (400..500).contains(&status) && ![401, 403, 418, 429, 451].contains(&status)
+            }
+            // A cut says little against a spelling that has delivered.
+            (Phase::Verifying { .. }, Down::Fault { .. }) => self.delivered != Some(self.spelling()),
+            _ => false,
+        };
+        if is_unproven {
+            self.fail_proof(now);
+        }
+    }
+
+    /// Something came, a ping included. Whether it proves that the account is alive, and the gap to be recorded before that
+    /// counts.
+    pub fn handle_activity(&mut self, now: Now) -> (bool, Option<Gap>) {
+        let is_live = matches!(self.phase, Phase::Live { .. });
+        let gap = self.poll_pause(now);
+        if is_live {
+            self.heard = Some(now.wall);
+        }
+        (is_live, gap)
+    }
+
+    /// The answer to a request of ours came. The gap that ends with it, to be recorded.
+    pub fn handle_reply(&mut self, reply: &[u8], now: Now) -> Option<Gap> {
+        if self.reconnect.is_some() {
+            return None;
+        }
+        let key = self.key.as_ref()?;
+        match self.phase {
+            Phase::Verifying { id, .. } => match subscriptions_prove(reply, id, key) {
+                Proof::Named { absent } => {
+                    self.absent = absent;
+                    Some(self.go_live(now))
+                }
+                Proof::Missing | Proof::Error { .. } => {
+                    self.fail_proof(now);
+                    None
+                }
+                Proof::NotThisReply => None,
+            },
+            Phase::Live { .. } => {
+                let id = self.probe?;
+                match subscriptions_prove(reply, id, key) {
+                    Proof::Named { absent } => {
+                        (self.absent, self.probe, self.confirmed) = (absent, None, Some(now.wall));
+                    }
+                    // What was subscribed no longer is: as if the key were dead.
+                    Proof::Missing => self.lose_key(now),
+                    Proof::Error { .. } => self.probe = None,
+                    Proof::NotThisReply => {}
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// A frame is about to be recorded. The gap to be recorded before it: one that ends with it, or, on a connection that is
+    /// not proven, one that says that until now nobody is known to have listened.
+    pub fn handle_recorded(&mut self, frame: &Frame<'_>, now: Now) -> Option<Gap> {
+        match frame.class.demand() {
+            // An expiry that names a key which was already replaced is old news.
+            Demand::NewListenKey
+                if !matches!(self.phase, Phase::NoKey | Phase::Stopped)
+                    && self.key.as_ref().and_then(|key| frame.names_key(key)) != Some(false) =>
+            {
+                self.lose_key(now);
+            }
+            Demand::ReconnectSoon => self.reconnect = self.reconnect.or(Some(Pace::Backoff)),
+            Demand::Nothing | Demand::NewListenKey => {}
+        }
+        let is_event = matches!(frame.class, Class::Event(_)) && frame.class.demand() == Demand::Nothing;
+        match self.phase {
+            Phase::Live { .. } => {
+                let gap = self.poll_pause(now);
+                self.heard = Some(now.wall);
+                if is_event {
+                    self.confirmed = Some(now.wall);
+                }
+                gap
+            }
+            Phase::Verifying { .. } if is_event && self.reconnect.is_none() => Some(self.go_live(now)),
+            _ => {
+                self.unproven += 1;
+                if self.unproven > UNPROVEN_FRAMES_MAX && self.is_open && self.phase != Phase::Stopped {
+                    self.unproven = 0;
+                    match self.phase {
+                        Phase::NoKey => self.reconnect = Some(Pace::Backoff),
+                        _ => self.fail_proof(now),
+                    }
+                }
+                // The spool will take this record for a sign of life, so what came before must be told.
+                let gap = self.gap(now);
+                self.be_silent_again(now);
+                Some(gap)
+            }
+        }
+    }
+
+    /// A frame could not be recorded, which no limit allows: what follows counts as missed until it is live again.
+    pub fn handle_unrecorded(&mut self, now: Now) {
+        if !matches!(self.phase, Phase::Stopped | Phase::NoKey) {
+            self.go_elsewhere(Pace::Backoff, now);
+        }
+    }
+
+    /// What the session must do now. To be asked after every call on the loop's side.
+    pub fn poll_request(&mut self) -> Option<Request> {
+        if self.phase == Phase::Stopped {
+            return std::mem::take(&mut self.is_open).then_some(Request::Close);
+        }
+        if let Some(pace) = self.reconnect.take() {
+            self.texts.clear();
+            let url = if self.phase == Phase::NoKey { None } else { self.url() };
+            return Some(Request::Reconnect { url, pace });
+        }
+        self.texts.pop_front().map(Request::Text)
+    }
+
+    /// Appends the question whose answer shows that this stream is alive and subscribed.
+    pub fn write_probe(&mut self, out: &mut String) {
+        let id = match self.phase {
+            Phase::Live { .. } => self.ask(),
+            // The proof is still awaited: the same question again.
+            Phase::Verifying { id, .. } => id,
+            _ => return,
+        };
+        if matches!(self.phase, Phase::Live { .. }) {
+            self.probe = Some(id);
+        }
+        out.push_str(&list_subscriptions_request(id));
+    }
+
+    // ---- for people ----
+
+    /// What to show.
+    #[must_use]
+    pub fn state(&self, now: Now) -> AccountState {
+        let (phase, live_since) = match self.phase {
+            Phase::NoKey => ("no_key", None),
+            Phase::HaveKey => ("have_key", None),
+            Phase::Connecting => ("connecting", None),
+            Phase::Verifying { .. } => ("verifying", None),
+            Phase::Live { since } => ("live", Some(since)),
+            Phase::Stopped => ("stopped", None),
+        };
+        AccountState {
+            phase,
+            live_since,
+            spelling: self.spelling(),
+            delivered: self.delivered,
+            failed_proofs: self.failed_proofs,
+            last_frame_at: self.heard,
+            is_held: self.held.is_some(),
+            degraded: self.degraded(now),
+        }
+    }
+
+    fn degraded(&self, now: Now) -> Option<String> {
+        let down_for = now.mono.since(self.not_live_since);
+        match self.phase {
+            Phase::Stopped => None,
+            Phase::Live { .. } if self.held.is_some() => Some("not read: there is no room for its frames".to_owned()),
+            Phase::Live { .. } if !self.absent.is_empty() => {
+                Some(format!("the venue's subscription leaves out {}", self.absent))
+            }
+            Phase::Live { .. } => self.refused.clone(),
+            _ if self.refused.is_some() => self.refused.clone(),
+            _ if down_for < DEGRADED_AFTER => None,
+            _ if self.failed_proofs > 0 => Some(format!(
+                "not live for {} s: {} connections in a row were not subscribed, now trying the spelling {}",
+                down_for.as_secs(),
+                self.failed_proofs,
+                self.spelling(),
+            )),
+            _ => {
+                let why = self.fault.as_deref().unwrap_or("no connection yet");
+                Some(format!("not live for {} s: {why}", down_for.as_secs()))
+            }
+        }
+    }
+
+    // ---- inside ----
+
+    fn spelling(&self) -> Spelling {
+        self.config.choice.spelling(self.delivered, self.failed_proofs)
+    }
+
+    fn url(&self) -> Option<PrivateUrl> {
+        self.key.as_ref().map(|key| PrivateUrl::new(&self.config.base, self.spelling(), key))
+    }
+
+    fn ask(&mut self) -> u64 {
+        self.request_id += 1;
+        self.request_id
+    }
+
+    fn go_elsewhere(&mut self, pace: Pace, now: Now) {
+        self.go_silent("reconnect", false, now);
+        self.phase = Phase::Connecting;
+        self.reconnect = Some(pace);
+        self.next_nudge = now.mono;
+        self.texts.clear();
+    }
+
+    /// The connection is not subscribed. A first round through the spellings goes at once, later ones at the backoff's pace.
+    fn fail_proof(&mut self, now: Now) {
+        self.failed_proofs = self.failed_proofs.saturating_add(1);
+        let is_first_round = (self.failed_proofs as usize) < Spelling::ALL.len();
+        let is_auto = self.config.choice == SpellingChoice::Auto;
+        self.go_elsewhere(if is_first_round && is_auto { Pace::Now } else { Pace::Backoff }, now);
+    }
+
+    fn lose_key(&mut self, now: Now) {
+        self.go_silent("key", true, now);
+        self.phase = Phase::NoKey;
+        self.reconnect = None;
+        self.texts.clear();
+        self.probe = None;
+    }
+
+    /// Leaves `Live`, if it is, with a gap open; a dead key may move the gap's beginning to the key's last proof.
+    fn go_silent(&mut self, reason: &'static str, is_key: bool, now: Now) {
+        if matches!(self.phase, Phase::Live { .. }) {
+            self.phase = Phase::Connecting;
+            self.not_live_since = now.mono;
+            // It began with the same sign of life.
+            self.pause = None;
+            self.silence = Some(Silence { since: self.heard.map(earlier), reason });
+        }
+        if is_key && let Some(silence) = &mut self.silence {
+            silence.reason = reason;
+            let confirmed = self.confirmed;
+            self.be_silent_since(confirmed);
+        }
+    }
+
+    /// The open gap begins no later than `at`.
+    fn be_silent_since(&mut self, at: Option<Wall>) {
+        if let (Some(silence), Some(at)) = (&mut self.silence, at) {
+            silence.since = silence.since.map(|since| since.min(earlier(at)));
+        }
+    }
+
+    fn be_silent_again(&mut self, now: Now) {
+        if let Some(silence) = &mut self.silence {
+            silence.since = Some(earlier(now.wall));
+        }
+        self.confirmed = None;
+    }
+
+    fn go_live(&mut self, now: Now) -> Gap {
+        let gap = self.gap(now);
+        self.delivered = Some(self.spelling());
+        self.failed_proofs = 0;
+        self.unproven = 0;
+        self.phase = Phase::Live { since: now.wall };
+        self.heard = Some(now.wall);
+        self.confirmed = Some(now.wall);
+        self.silence = None;
+        self.fault = None;
+        gap
+    }
+
+    fn poll_pause(&mut self, now: Now) -> Option<Gap> {
+        self.pause.take().map(|pause| pause.end(now))
+    }
+
+    fn gap(&self, now: Now) -> Gap {
+        let unknown = Silence { since: self.heard.map(earlier), reason: "reconnect" };
+        self.silence.unwrap_or(unknown).end(now)
+    }
+}
+
+impl Silence {
+    /// A wall clock that was set back must not make a gap end before it begins.
+    fn end(self, now: Now) -> Gap {
+        let silent_since = self.since.map(|since| since.min(now.wall));
+        Gap { silent_since, live_at: now.wall, reason: self.reason.to_owned() }
+    }
+}
+
+/// Neither key nor URL.
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account")
+            .field("id", &self.config.account)
+            .field("phase", &self.phase)
+            .field("failed_proofs", &self.failed_proofs)
+            .field("heard", &self.heard)
+            .finish_non_exhaustive()
+    }
+}
+
+fn earlier(at: Wall) -> Wall {
+    let margin = i64::try_from(GAP_MARGIN.as_micros()).unwrap_or(i64::MAX);
+    Wall::from_micros(at.as_micros().saturating_sub(margin))
+}
+
+const _: () = assert!(GAP_MARGIN.as_millis() > 0 && PROOF_WITHIN.as_secs() < Duration::from_secs(60).as_secs());
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,523 @@
+//! The dispatcher: reads the spool, makes jobs of records, pushes them in order, and acknowledges what is safe.
+//!
+//! The spool is the queue; what happens behind it (Redis down, slow, full, read-only, restarted without its memory) only
+//! changes where reading goes on. A push that is refused or doubtful is repeated with the same bytes; a server that lost what
+//! it had taken is filled again from the last record that it kept. A record of which no job can be made goes into
+//! quarantine and stops nobody. Order is the spool's: nothing is pushed before what stands in front of it.
+//!
+//! A turn is one bounded piece of work. Only the sink waits, for at most its own timeouts.
+
+mod acks;
+mod poison;
+mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::acks::Acks;
+use self::poison::{Poison, PoisonBox};
+use self::status::LatencyMeter;
+pub use self::status::{DispatcherStatus, Latency, Stuck};
+use super::gaps::{GapNotice, GapRows};
+use super::spooler::{Damage, DamageLink};
+use crate::domain::limits::{
+    DISPATCH_IDLE_MAX, GAP_ROWS_MAX, PUSH_AGE_MAX, PUSH_FULL_RETRY, PUSH_JOBS_MAX, PUSH_RETRY_MAX, PUSH_RETRY_MIN,
+    SINK_HEALTH_EVERY, SPOOL_IN_FLIGHT_MAX,
+};
+use crate::domain::{Clock, Mono, Random, Wall};
+use crate::queue::{
+    Forgot, JobBatch, JobRecord, JobSink, JobWriter, PushError, PushErrorClass, Pushed, Rewind, SinkHealth,
+};
+use crate::spool::{Disk, ExchangeId, Kind, ReadBatch, Reader, Record, RewindError, Skipped};
+
+/// How jobs are made and pushed.
+#[derive(Clone, Debug)]
+pub struct DispatchConfig {
+    /// Jobs of one push, at most [`PUSH_JOBS_MAX`].
+    pub jobs_max: usize,
+    /// A job waits this long for companions.
+    pub age: Duration,
+    /// `api_systems.canonical` by `api_systems.id`.
+    pub canonicals: Vec<(ExchangeId, String)>,
+}
+
+impl DispatchConfig {
+    /// The defaults for these exchanges.
+    #[must_use]
+    pub fn new(canonicals: Vec<(ExchangeId, String)>) -> Self {
+        DispatchConfig { jobs_max: PUSH_JOBS_MAX, age: PUSH_AGE_MAX, canonicals }
+    }
+}
+
+/// What the dispatcher works with.
+pub struct DispatchParts<D: Disk> {
+    /// The spool's reading end.
+    pub reader: Reader<D>,
+    /// Where jobs go.
+    pub sink: Box<dyn JobSink>,
+    /// Makes their bodies.
+    pub writer: JobWriter,
+    /// Where gaps become rows.
+    pub rows: Box<dyn GapRows>,
+    /// Where damage becomes gaps.
+    pub damage: DamageLink,
+    /// The last position that consumers are known to have committed; 0 for unknown. Where a server forgot everything, the
+    /// spool is read again from there, else from the oldest record that is retained.
+    pub audited: Arc<AtomicU64>,
+    /// The process's clock.
+    pub clock: Arc<dyn Clock>,
+    /// For jitter.
+    pub random: Random,
+}
+
+/// See the module's documentation.
+pub struct Dispatcher<D: Disk> {
+    parts: DispatchParts<D>,
+    config: DispatchConfig,
+    read: ReadBatch,
+    /// Records of `read` that were looked at.
+    at: usize,
+    /// The last read found nothing more.
+    is_drained: bool,
+    skipped: Vec<Skipped>,
+    damage: Vec<Damage>,
+    last_received: Option<Wall>,
+    batch: JobBatch,
+    /// The batch may be on the queue already: it must stay as it is.
+    is_closed: bool,
+    acks: Acks,
+    waiting_rows: Vec<GapNotice>,
+    poison: PoisonBox,
+    /// The sink was asked what it still has.
+    is_known: bool,
+    next_health: Mono,
+    retry_at: Mono,
+    failures: u32,
+    latency: LatencyMeter,
+    own: DispatcherStatus,
+    status: Arc<Mutex<DispatcherStatus>>,
+    next_show: Mono,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DispatchTurn {
+    /// Jobs pushed.
+    pub pushed: usize,
+    /// What to wait for before the next turn.
+    pub wait: DispatchWait,
+}
+
+/// What the next turn waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DispatchWait {
+    /// Nothing: there is more to do.
+    Nothing,
+    /// A record, at most so long.
+    Record(Duration),
+    /// Time alone.
+    Time(Duration),
+}
+
+impl<D: Disk> Dispatcher<D> {
+    /// A dispatcher that has pushed nothing yet.
+    #[must_use]
+    pub fn new(parts: DispatchParts<D>, mut config: DispatchConfig) -> Self {
+        config.jobs_max = config.jobs_max.clamp(1, PUSH_JOBS_MAX);
+        let mut acks = Acks::default();
+        acks.restart(parts.reader.status().positions.dispatched);
+        Dispatcher {
+            read: ReadBatch::new(config.jobs_max),
+            parts,
+            config,
+            at: 0,
+            is_drained: false,
+            skipped: Vec::new(),
+            damage: Vec::new(),
+            last_received: None,
+            batch: JobBatch::new(),
+            is_closed: false,
+            acks,
+            waiting_rows: Vec::new(),
+            poison: PoisonBox::default(),
+            is_known: false,
+            next_health: Mono::ZERO,
+            retry_at: Mono::ZERO,
+            failures: 0,
+            latency: LatencyMeter::new(),
+            own: DispatcherStatus::default(),
+            status: Arc::default(),
+            next_show: Mono::ZERO,
+        }
+    }
+
+    /// Where the status is.
+    #[must_use]
+    pub fn status(&self) -> Arc<Mutex<DispatcherStatus>> {
+        Arc::clone(&self.status)
+    }
+
+    /// The spool's reading end, to wait on.
+    #[must_use]
+    pub fn reader(&self) -> &Reader<D> {
+        &self.parts.reader
+    }
+
+    /// Whether all that is in the spool was pushed and acknowledged.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let positions = self.parts.reader.status().positions;
+        self.batch.is_empty() && self.is_drained && positions.acked == positions.written
+    }
+
+    /// Does what there is to do.
+    pub fn turn(&mut self) -> DispatchTurn {
+        let now = self.parts.clock.now().mono;
+        let mut pushed = 0;
+        let mut wait = if now < self.retry_at {
+            DispatchWait::Time(self.retry_at.since(now))
+        } else if !self.is_known && !self.ask_health(now) {
+            DispatchWait::Time(self.retry_at.since(now))
+        } else {
+            self.fill(now);
+            match self.push_if_due(now) {
+                Some(count) => {
+                    pushed = count;
+                    if count == 0 { DispatchWait::Time(self.retry_at.since(now)) } else { DispatchWait::Nothing }
+                }
+                None if now >= self.next_health && self.batch.is_empty() => {
+                    self.ask_health(now);
+                    DispatchWait::Record(DISPATCH_IDLE_MAX)
+                }
+                None => {
+                    let due = self.batch.age(now).map(|age| self.config.age.saturating_sub(age));
+                    DispatchWait::Record(due.unwrap_or(DISPATCH_IDLE_MAX).min(DISPATCH_IDLE_MAX))
+                }
+            }
+        };
+        self.tend(now);
+        self.acknowledge();
+        if !self.is_drained && wait == DispatchWait::Record(DISPATCH_IDLE_MAX) && !self.is_full() {
+            wait = DispatchWait::Nothing;
+        }
+        self.show(now);
+        DispatchTurn { pushed, wait }
+    }
+
+    /// Reads records and makes jobs of them until the batch is full or nothing more is there.
+    fn fill(&mut self, now: Mono) {
+        self.is_drained = false;
+        while !self.is_closed && !self.is_full() {
+            if self.at == self.read.len() && !self.read_more() {
+                self.is_drained = true;
+                return;
+            }
+            let read = std::mem::replace(&mut self.read, ReadBatch::empty());
+            for record in read.iter().skip(self.at) {
+                if self.is_full() {
+                    break;
+                }
+                self.handle_record(&record, now);
+                self.at += 1;
+            }
+            self.read = read;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.batch.len() >= self.config.jobs_max || self.batch.is_full()
+    }
+
+    /// Whether there is something more.
+    fn read_more(&mut self) -> bool {
+        self.at = 0;
+        let read = self.parts.reader.read(&mut self.read, &mut self.skipped);
+        let count = match read {
+            Ok(count) => count,
+            Err(error) => {
+                tracing::error!("the spool cannot be read, which is tried again: {error}");
+                0
+            }
+        };
+        for skipped in self.skipped.drain(..) {
+            self.own.damaged += 1;
+            tracing::error!(
+                segment = skipped.segment,
+                offset = skipped.offset,
+                "positions {} to {} of the spool are damaged; a gap record covers them",
+                skipped.positions.start,
+                skipped.positions.end
+            );
+            if skipped.positions.is_empty() {
+                continue;
+            }
+            let before_it = self.read.iter().take_while(|record| record.identity.position < skipped.positions.start);
+            let after = before_it.last().map(|record| record.received_at).or(self.last_received);
+            let behind = self.read.iter().find(|record| record.identity.position >= skipped.positions.end);
+            let before = behind.map_or_else(|| self.parts.clock.now().wall, |record| record.received_at);
+            self.damage.push(Damage { after, before });
+        }
+        if let Some(last) = self.read.iter().last() {
+            self.last_received = Some(last.received_at);
+        }
+        count > 0
+    }
+
+    fn handle_record(&mut self, record: &Record<'_>, now: Mono) {
+        let position = record.identity.position;
+        match record.kind {
+            Kind::Liveness => return self.acks.handle_seen(position),
+            Kind::Gap => {
+                if let Some(notice) = GapNotice::read(record) {
+                    self.acks.await_row(position, now);
+                    if self.waiting_rows.len() < GAP_ROWS_MAX {
+                        self.waiting_rows.push(notice);
+                    } else {
+                        self.own.let_go += 1;
+                        tracing::error!(
+                            position,
+                            "too many gaps wait for the database: this one gets no row, only a job"
+                        );
+                    }
+                }
+            }
+            Kind::Frame | Kind::Recovered => {}
+        }
+        if let Err(reason) = self.add(record, now) {
+            self.own.poisoned += 1;
+            tracing::error!(position, account = record.account.0, "no job can be made of a record: {reason}");
+            if let Err(error) = self.parts.reader.quarantine(record, &reason) {
+                tracing::error!(position, "it could not be put into quarantine, which is tried again: {error}");
+                if self.poison.keep(Poison::of(record, reason)) {
+                    self.acks.await_quarantine(position, now);
+                } else {
+                    self.own.let_go += 1;
+                }
+            }
+        }
+        self.acks.handle_seen(position);
+    }
+
+    fn add(&mut self, record: &Record<'_>, now: Mono) -> Result<(), String> {
+        let canonical = self.config.canonicals.iter().find(|(exchange, _)| *exchange == record.exchange);
+        let Some((_, canonical)) = canonical else {
+            return Err(format!("the exchange {} is not known to this process", record.exchange.0));
+        };
+        let job = JobRecord {
+            account: record.account.0,
+            api_system: record.exchange.0,
+            canonical,
+            epoch: record.identity.epoch.0,
+            position: record.identity.position,
+            previous: (record.previous != 0).then_some(record.previous),
+            received_at: record.received_at,
+            kind: record.kind.as_str(),
+            raw: record.payload,
+        };
+        self.batch.add(&mut self.parts.writer, &job, None, now).map_err(|bad| bad.to_string())?;
+        self.own.gaps += u64::from(record.kind == Kind::Gap);
+        Ok(())
+    }
+
+    /// `None` if it is not due; else how many jobs were pushed, 0 if they were not.
+    fn push_if_due(&mut self, now: Mono) -> Option<usize> {
+        let is_old = self.batch.age(now).is_some_and(|age| age >= self.config.age);
+        if self.batch.is_empty() || !(self.is_closed || self.is_full() || is_old) {
+            return None;
+        }
+        match self.parts.sink.push(&self.batch) {
+            Ok(pushed) => Some(self.handle_pushed(&pushed)),
+            Err(error) => {
+                self.is_closed |= error.doubtful;
+                self.own.doubtful += u64::from(error.doubtful);
+                self.handle_error(error);
+                Some(0)
+            }
+        }
+    }
+
+    fn handle_pushed(&mut self, pushed: &Pushed) -> usize {
+        let now = self.parts.clock.now();
+        let count = self.batch.len();
+        for job in self.batch.jobs() {
+            let took = now.wall.as_micros().saturating_sub(job.received_at.as_micros()).max(0);
+            self.latency.record(Duration::from_micros(took.unsigned_abs()));
+            self.acks.handle_pushed(job.position);
+        }
+        self.batch.clear();
+        self.is_closed = false;
+        self.own.jobs += count as u64;
+        self.own.pushes += 1;
+        self.own.depth = pushed.depth;
+        self.next_health = now.mono.plus(SINK_HEALTH_EVERY);
+        self.go_on();
+        if let Some(remark) = &pushed.remark {
+            tracing::warn!("the jobs are on the queue, but: {remark}");
+        }
+        if let Some(forgot) = &pushed.forgot {
+            self.rewind(forgot);
+        }
+        count
+    }
+
+    fn handle_error(&mut self, error: PushError) {
+        let now = self.parts.clock.now();
+        self.own.failures += 1;
+        if let Some(forgot) = &error.forgot {
+            tracing::error!("{error}");
+            self.rewind(forgot);
+            self.retry_at = now.mono;
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let wait = match error.class {
+            PushErrorClass::Full => PUSH_FULL_RETRY,
+            _ => (PUSH_RETRY_MIN * (1 << (self.failures - 1).min(8))).min(PUSH_RETRY_MAX),
+        };
+        // Half of it drawn: several producers of one server do not come back in step.
+        let half = u64::try_from(wait.as_nanos() / 2).unwrap_or(u64::MAX);
+        self.retry_at = now.mono.plus(wait / 2 + Duration::from_nanos(self.parts.random.below(half)));
+        match &mut self.own.stuck {
+            Some(stuck) if stuck.class == error.class => stuck.text = error.text,
+            stuck => {
+                tracing::warn!("jobs wait in the spool ({}): {error}", error.class);
+                let since = stuck.as_ref().map_or(now.wall, |stuck| stuck.since);
+                *stuck = Some(Stuck { class: error.class, text: error.text, since });
+            }
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.failures = 0;
+        self.retry_at = Mono::ZERO;
+        if let Some(stuck) = self.own.stuck.take() {
+            tracing::info!("jobs go again; they had waited since {} UTC ({})", stuck.since, stuck.class);
+        }
+    }
+
+    /// Asks what the sink still has. Whether it answered.
+    fn ask_health(&mut self, now: Mono) -> bool {
+        self.next_health = now.plus(SINK_HEALTH_EVERY);
+        match self.parts.sink.health() {
+            Ok(health) => {
+                if !std::mem::replace(&mut self.is_known, true) {
+                    self.compare(&health);
+                }
+                self.own.depth = health.depth;
+                self.own.health = Some(health);
+                if self.batch.is_empty() {
+                    self.go_on();
+                }
+                true
+            }
+            Err(error) => {
+                self.handle_error(error);
+                false
+            }
+        }
+    }
+
+    /// Holds what an earlier life acknowledged against what the server has of it.
+    fn compare(&mut self, health: &SinkHealth) {
+        let Some(server) = &health.server else { return };
+        let acked = self.parts.reader.status().positions.acked;
+        let has_lost = match health.watermark {
+            Some(kept) => kept.position.saturating_add(1) < acked,
+            None => acked > self.parts.reader.oldest(),
+        };
+        if has_lost {
+            self.rewind(&Forgot { kept: health.watermark, window: server.loss_window() });
+        }
+    }
+
+    /// Goes back to the first record that the sink may have lost.
+    fn rewind(&mut self, forgot: &Forgot) {
+        let reader = &mut self.parts.reader;
+        let audited = self.parts.audited.load(Ordering::Acquire);
+        let wanted = match forgot.rewind() {
+            Rewind::Behind(kept) => kept.position.saturating_add(1),
+            Rewind::ToLastAudited if audited > 0 => audited + 1,
+            Rewind::ToLastAudited => reader.oldest(),
+        };
+        let to = match reader.rewind(wanted) {
+            Ok(()) => wanted,
+            Err(RewindError::Ahead { dispatched }) => dispatched,
+            Err(RewindError::Gone { oldest }) => {
+                tracing::error!(
+                    wanted,
+                    oldest,
+                    "the spool no longer holds all that the queue lost; it goes as far as it can"
+                );
+                // The oldest may have gone since; then there is nothing between, and the next read goes on where it can.
+                match reader.rewind(oldest) {
+                    Ok(()) => oldest,
+                    Err(RewindError::Gone { oldest: now } | RewindError::Ahead { dispatched: now }) => now,
+                }
+            }
+        };
+        let to = to.min(reader.status().positions.dispatched);
+        tracing::warn!(position = to, "the queue lost jobs: the spool is handed out again from here");
+        self.own.rewinds += 1;
+        self.batch.clear();
+        self.is_closed = false;
+        self.read = ReadBatch::new(self.config.jobs_max);
+        self.at = 0;
+        self.acks.restart(to);
+        self.poison.clear();
+    }
+
+    /// Rows, quarantine files and damage that wait.
+    fn tend(&mut self, now: Mono) {
+        let rows = &self.parts.rows;
+        let offered = self.waiting_rows.iter().take_while(|notice| rows.offer(notice)).count();
+        self.waiting_rows.drain(..offered);
+        if self.acks.awaits_rows() && self.waiting_rows.is_empty() && rows.is_settled() {
+            self.acks.handle_rows_settled();
+        }
+        if let Some(position) = self.poison.retry(&self.parts.reader, now) {
+            self.acks.handle_quarantined(position);
+        }
+        let told = self.damage.iter().take_while(|damage| self.parts.damage.tell(**damage)).count();
+        self.damage.drain(..told);
+        let positions = self.parts.reader.status().positions;
+        let is_crowded = positions.dispatched - positions.acked > SPOOL_IN_FLIGHT_MAX as u64 / 2;
+        let let_go = self.acks.lift(now, is_crowded);
+        if let_go > 0 {
+            self.own.let_go += let_go as u64;
+            tracing::error!(
+                records = let_go,
+                "acknowledged before their row or quarantine file is there: it took too long"
+            );
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let unpushed = self.batch.jobs().next().map(|job| job.position);
+        let end = self.acks.end(self.parts.sink.acked(), unpushed);
+        let positions = self.parts.reader.status().positions;
+        // Behind a rewind or a leap of positions `end` may lag; it never leads.
+        if end > positions.acked {
+            self.parts.reader.ack(end.min(positions.dispatched));
+        }
+    }
+
+    fn show(&mut self, now: Mono) {
+        if now < self.next_show {
+            return;
+        }
+        self.next_show = now.plus(DISPATCH_IDLE_MAX);
+        let positions = self.parts.reader.status().positions;
+        self.own.behind = positions.written - positions.acked;
+        self.own.frame_to_job = self.latency.latency();
+        self.status.lock().clone_from(&self.own);
+    }
+
+    /// The status as it is now, into its place.
+    pub fn show_now(&mut self) {
+        self.next_show = Mono::ZERO;
+        self.show(Mono::ZERO);
+    }
+}

@@ -1,0 +1,137 @@
+//! The accounts that are hosted now, shared by the loop's side, the control threads and the spooler.
+//!
+//! One short lock per account, held for a frame's classification at most and never across a system call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::account::{Account, AccountState};
+use crate::domain::Now;
+use crate::spool::{AccountId, ExchangeId};
+
+/// One account, shared.
+pub struct AccountCell {
+    id: AccountId,
+    exchange: ExchangeId,
+    inner: Mutex<Hosted>,
+}
+
+/// What lies under an account's lock.
+pub struct Hosted {
+    /// Its state machine.
+    pub account: Account,
+    /// What came.
+    pub counts: AccountCounts,
+}
+
+/// What came on one account's stream since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountCounts {
+    /// Frames recorded.
+    pub frames: u64,
+    /// Bytes of those, wrappers included.
+    pub bytes: u64,
+    /// Of the recorded ones: events of a type that is not known.
+    pub unknown: u64,
+    /// Of the recorded ones: no JSON.
+    pub malformed: u64,
+    /// Of the recorded ones: `listenKeyExpired`.
+    pub expired: u64,
+    /// Replies to our own requests: not recorded.
+    pub control: u64,
+    /// Gap records.
+    pub gaps: u64,
+    /// Times that reading paused because there was no batch for a frame.
+    pub pauses: u64,
+    /// Frames that no batch takes; a gap record covers them.
+    pub refused: u64,
+}
+
+impl AccountCell {
+    /// A cell for `account`.
+    #[must_use]
+    pub fn new(account: Account) -> Arc<AccountCell> {
+        let (id, exchange) = (account.id(), account.exchange());
+        Arc::new(AccountCell { id, exchange, inner: Mutex::new(Hosted { account, counts: AccountCounts::default() }) })
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// From which exchange.
+    #[must_use]
+    pub fn exchange(&self) -> ExchangeId {
+        self.exchange
+    }
+
+    /// Runs `work` under the account's lock. It must not call the loop or wait.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Hosted) -> T) -> T {
+        work(&mut self.inner.lock())
+    }
+
+    /// Runs `work` on the state machine.
+    pub fn account<T>(&self, work: impl FnOnce(&mut Account) -> T) -> T {
+        self.with(|hosted| work(&mut hosted.account))
+    }
+
+    /// State and counts, for people.
+    #[must_use]
+    pub fn state(&self, now: Now) -> (AccountState, AccountCounts) {
+        self.with(|hosted| (hosted.account.state(now), hosted.counts))
+    }
+}
+
+/// All hosted accounts.
+#[derive(Default)]
+pub struct Accounts {
+    cells: RwLock<HashMap<AccountId, Arc<AccountCell>>>,
+}
+
+impl Accounts {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Arc<Accounts> {
+        Arc::default()
+    }
+
+    /// Adds an account; the one that had its id, if there was one.
+    pub fn insert(&self, cell: Arc<AccountCell>) -> Option<Arc<AccountCell>> {
+        self.cells.write().insert(cell.id(), cell)
+    }
+
+    /// Takes an account out.
+    pub fn remove(&self, account: AccountId) -> Option<Arc<AccountCell>> {
+        self.cells.write().remove(&account)
+    }
+
+    /// One account.
+    #[must_use]
+    pub fn cell(&self, account: AccountId) -> Option<Arc<AccountCell>> {
+        self.cells.read().get(&account).cloned()
+    }
+
+    /// All of them, by id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<AccountCell>> {
+        let mut cells: Vec<_> = self.cells.read().values().cloned().collect();
+        cells.sort_unstable_by_key(|cell| cell.id());
+        cells
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cells.read().len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
