@@ -4,11 +4,17 @@
 //! [`spooler`] writes batches to the spool; the [`dispatcher`] makes jobs of records and pushes them. Frames never take
 //! another way: while Redis is away, a distance between two positions grows, and that is all.
 //!
+//! Beside them the [`control`] threads do what blocks: [`discovery`] compares who is streamed with who should be,
+//! [`listen_keys`] gets and extends each account's key when the [`key_schedule`] says so. REST and the cipher come in
+//! through [`control::ports`].
+//!
 //! It promises:
 //!
 //! - a frame that was handed over is in the spool before anything acts on it, or lies inside a gap record;
 //! - per account, gap records and frames are in the order in which they happened;
 //! - nothing is dropped for lack of room: reading pauses, of one account or of all;
+//! - one account's trouble touches no other, and nothing is reaped on an error;
+//! - a listen key is never deleted at the venue: another process may share it;
 //! - no listen key reaches the spool, a job, a log or a status.
 //!
 //! May import `domain`, `exchange`, `spool`, `queue` and `store`.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use crate::domain::Wall;
 use crate::domain::limits::GAPS_WAITING_MAX;
 use crate::store::user_data_rows::NewGap;
+use crate::user_data::gaps::GapNotice;
 
 /// A gap that waits for its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,19 @@ pub struct WaitingGap {
 }
 
 impl WaitingGap {
+    /// A gap record as the dispatcher met it; `None` for an id that no database has.
+    #[must_use]
+    pub fn of_notice(notice: &GapNotice) -> Option<WaitingGap> {
+        Some(WaitingGap {
+            account: i64::try_from(notice.account.0).ok()?,
+            api_system_id: i64::from(notice.exchange.0),
+            started_at: notice.gap.silent_since,
+            ended_at: notice.gap.live_at,
+            reason: notice.gap.reason.clone(),
+            identity: Some((notice.identity.epoch.0, notice.identity.position)),
+        })
+    }
+
     /// As the store takes it.
     #[must_use]
     pub fn row(&self) -> NewGap<'_> {

@@ -16,6 +16,7 @@ use super::status::ControlStatus;
 use super::{Control, ControlConfig};
 use crate::domain::{Clock, Mono, Random, Wall};
 use crate::store::{ErrorClass, StoreError, UserDataStore};
+use crate::user_data::gaps::{GapNotice, GapRows};
 use crate::user_data::key_schedule::Lane;
 use crate::user_data::listen_keys::command::AccountCommand;
 
@@ -199,6 +200,19 @@ impl ControlLink {
         let answer = tell(&mut self.shared.core.lock().control, &self.shared);
         self.shared.wake.notify_all();
         answer
+    }
+}
+
+impl GapRows for ControlLink {
+    fn offer(&self, gap: &GapNotice) -> bool {
+        match WaitingGap::of_notice(gap) {
+            Some(gap) => self.offer_gap(gap).is_ok(),
+            None => true,
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.gaps_waiting() == 0
     }
 }
 
