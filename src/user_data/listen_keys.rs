@@ -4,6 +4,7 @@
 //! Commands are differences between what is so and what the user-data role was told, so however slow the role is, what
 //! waits for it is bounded, and it hears the newest. A key that changes keeps its old socket until the new one is verified.
 
+mod account;
 pub mod command;
 pub mod rows;
 #[cfg(test)]
@@ -12,17 +13,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use self::command::{AccountCommand, KeyLoss, StreamedAccount};
+use self::account::{Account, HeldKey, usable};
+use self::command::{AccountCommand, KeyLoss};
 use self::rows::RowBook;
 use super::discovery::{ApiKey, Change, SeenRow, Sighting, WantedAccount, reconcile, stale_rows};
 use super::key_schedule::{Answer, KeySchedule, Lane, Order, Pace, Settled};
-use crate::domain::{Mono, Now, Random, Wall};
-use crate::exchange::binance::listen_key::{
-    KeyCall, ListenKey, Refusal, is_sendable_api_key, read_extension, read_listen_key,
-};
-
-/// Failures in a row from which an account counts as degraded; the incumbent raised its alarm there.
-const FAILURES_SHOWN_FROM: u32 = 3;
+use crate::domain::{Mono, Now, Random};
+use crate::exchange::binance::listen_key::{KeyCall, ListenKey, read_extension, read_listen_key};
 
 /// What the venue answered.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,39 +79,6 @@ pub struct ListenKeys {
     rows: RowBook,
     counts: KeyCounts,
     random: Random,
-}
-
-#[derive(Debug)]
-struct Account {
-    wanted: WantedAccount,
-    /// The last one that could be read.
-    api_key: Option<ApiKey>,
-    key: Option<HeldKey>,
-    /// Why the key is no good any more.
-    loss: Option<KeyLoss>,
-    failures: u32,
-    refused: Option<Arc<str>>,
-    /// When the venue last extended the key.
-    extended_at: Option<Wall>,
-    /// What the row held at the last look.
-    row: Option<SeenRow>,
-    told: Told,
-}
-
-#[derive(Clone, Debug)]
-struct HeldKey {
-    key: ListenKey,
-    generation: u64,
-    /// See [`AccountCommand::KeyChanged`].
-    replaced: Option<Wall>,
-}
-
-#[derive(Debug, Default)]
-struct Told {
-    generation: Option<u64>,
-    gone: Option<u64>,
-    extended_at: Option<Wall>,
-    trouble: Option<Arc<str>>,
 }
 
 impl ListenKeys {
@@ -389,95 +353,4 @@ impl ListenKeys {
             self.unsaid.push_back(account);
         }
     }
-}
-
-impl Account {
-    fn new(wanted: WantedAccount) -> Self {
-        Account {
-            api_key: usable(&wanted),
-            wanted,
-            key: None,
-            loss: None,
-            failures: 0,
-            refused: None,
-            extended_at: None,
-            row: None,
-            told: Told::default(),
-        }
-    }
-
-    fn failed(&mut self, refusal: Option<Refusal>, why: &str) {
-        self.failures = self.failures.saturating_add(1);
-        let is_permanent = refusal.is_some_and(Refusal::is_permanent);
-        let is_waiting = refusal.is_some_and(Refusal::concerns_address) && self.key.is_none();
-        let sentence: Arc<str> = match refusal {
-            Some(refusal) => refusal.to_string().into(),
-            None => why.into(),
-        };
-        let is_shown = is_permanent || is_waiting || self.failures >= FAILURES_SHOWN_FROM;
-        if is_shown && self.refused.as_ref() != Some(&sentence) {
-            tracing::warn!(account = self.wanted.id, name = &*self.wanted.name, "degraded: {sentence}");
-            self.refused = Some(sentence);
-        }
-    }
-
-    fn trouble(&self) -> Option<Arc<str>> {
-        let unreadable = match &self.wanted.api_key {
-            Err(why) => Some(Arc::clone(why)),
-            Ok(key) if !is_sendable_api_key(key.expose()) => Some(
-                "the API key in the database is no API key: it is empty, too long, or holds blanks or line ends".into(),
-            ),
-            Ok(_) => None,
-        };
-        unreadable.or_else(|| self.refused.clone())
-    }
-
-    fn next_command(&mut self) -> Option<AccountCommand> {
-        let id = self.wanted.id;
-        if let Some(held) = &self.key {
-            let HeldKey { key, generation, replaced } = held.clone();
-            let key_generation = generation;
-            match (self.told.generation, self.loss) {
-                // A key that died before anybody heard of it is not worth a socket.
-                (None, None) => {
-                    (self.told.generation, self.told.extended_at) = (Some(generation), self.extended_at);
-                    return Some(AccountCommand::Spawn { account: self.streamed(), key, key_generation, replaced });
-                }
-                (Some(told), None) if told != generation => {
-                    (self.told.generation, self.told.extended_at) = (Some(generation), self.extended_at);
-                    return Some(AccountCommand::KeyChanged { account: id, key, key_generation, replaced });
-                }
-                (Some(_), None) if self.told.extended_at != self.extended_at => {
-                    self.told.extended_at = self.extended_at;
-                    return self.extended_at.map(|at| AccountCommand::KeyExtended { account: id, at });
-                }
-                (Some(told), Some(loss)) if told == generation && self.told.gone != Some(told) => {
-                    self.told.gone = Some(told);
-                    return Some(AccountCommand::KeyGone { account: id, key_generation, loss });
-                }
-                _ => {}
-            }
-        }
-        let trouble = self.trouble();
-        if trouble == self.told.trouble {
-            return None;
-        }
-        self.told.trouble.clone_from(&trouble);
-        Some(AccountCommand::Health { account: self.streamed(), trouble })
-    }
-
-    fn streamed(&self) -> StreamedAccount {
-        let wanted = &self.wanted;
-        StreamedAccount { id: wanted.id, api_system_id: wanted.api_system_id, name: Arc::clone(&wanted.name) }
-    }
-}
-
-impl Told {
-    fn is_anything(&self) -> bool {
-        self.generation.is_some() || self.trouble.is_some()
-    }
-}
-
-fn usable(wanted: &WantedAccount) -> Option<ApiKey> {
-    wanted.api_key.as_ref().ok().filter(|key| is_sendable_api_key(key.expose())).cloned()
 }
