@@ -15,7 +15,6 @@ use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 
 use super::account_host::{AccountHost, HostConfig, HostedLoop, LoopReading, Names};
-use super::account_ports::GapsToControl;
 use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
 use crate::domain::{Clock, Now, Random, Venue};
 use crate::event_loop::{self, ConnectGate, LoopConfig, LoopHandle};
@@ -144,7 +143,7 @@ impl AccountRole {
             reader: opened.reader,
             sink,
             writer: JobWriter::new(shape),
-            rows: Box::new(GapsToControl(control.link())),
+            rows: Box::new(control.link()),
             damage,
             audited: Arc::new(AtomicU64::new(0)),
             clock: Arc::clone(&clock),

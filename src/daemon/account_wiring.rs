@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::account_host::HostConfig;
-use super::account_ports::{BinanceListenKeys, LaravelColumns};
 use super::account_role::AccountRoleConfig;
+use super::control_ports::{BinanceListenKeyRest, LaravelColumns};
 use super::wiring::{self, BadSetting};
-use crate::domain::limits::{SPOOL_IN_FLIGHT_MAX, SPOOL_RESERVE_BYTES, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX};
+use crate::domain::limits::{
+    LISTEN_KEY_CALL_MAX, SPOOL_IN_FLIGHT_MAX, SPOOL_RESERVE_BYTES, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX,
+};
 use crate::domain::{Random, Venue};
 use crate::event_loop::SharedWindow;
 use crate::exchange::binance::private_url::{Spelling, SpellingChoice};
@@ -46,7 +48,7 @@ pub fn account_role(settings: &Settings, command: &str, random: &mut Random) -> 
 
     let rest = user_data.rest.clone().or_else(|| settings.net.rest_base(Venue::Binance).map(str::to_owned));
     let rest = rest.unwrap_or_else(|| exchange(Venue::Binance).rest_base().to_owned());
-    let rest = BinanceListenKeys::new(RestClient::new(tls, settings.net.connect_deadline), rest);
+    let rest = BinanceListenKeyRest::new(RestClient::new(tls, LISTEN_KEY_CALL_MAX), &rest);
 
     let embedded = match &store_url {
         StoreUrl::Sqlite(path) => Some(path.as_path()),

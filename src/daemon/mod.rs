@@ -15,7 +15,6 @@
 
 pub mod account_consumer;
 pub mod account_host;
-pub mod account_ports;
 pub mod account_role;
 pub mod account_wiring;
 pub mod control_ports;
