@@ -111,6 +111,8 @@ pub struct Account {
     /// The last time that the key was certain to be good.
     confirmed: Option<Wall>,
     silence: Option<Silence>,
+    /// Gaps to be recorded, before anything that follows.
+    gaps: VecDeque<Gap>,
     /// Frames recorded since the last proof, on a connection without one.
     unproven: u32,
     /// Since when nobody reads it.
@@ -182,6 +184,7 @@ impl Account {
             heard: None,
             confirmed: None,
             silence,
+            gaps: VecDeque::with_capacity(2),
             unproven: 0,
             held: None,
             pause: None,
@@ -362,37 +365,35 @@ impl Account {
         }
     }
 
-    /// Something came, a ping included. Whether it proves that the account is alive, and the gap to be recorded before that
-    /// counts.
-    pub fn handle_activity(&mut self, now: Now) -> (bool, Option<Gap>) {
+    /// Something came, a ping included. Whether it proves that the account is alive.
+    pub fn handle_activity(&mut self, now: Now) -> bool {
         let is_live = matches!(self.phase, Phase::Live { .. });
-        let gap = self.poll_pause(now);
         if is_live {
+            self.end_pause(now);
             self.heard = Some(now.wall);
         }
-        (is_live, gap)
+        is_live
     }
 
-    /// The answer to a request of ours came. The gap that ends with it, to be recorded.
-    pub fn handle_reply(&mut self, reply: &[u8], now: Now) -> Option<Gap> {
-        if self.reconnect.is_some() {
-            return None;
-        }
-        let key = self.key.as_ref()?;
+    /// A gap that must be recorded before whatever follows; to be asked after every call, on either side, until there is none.
+    pub fn poll_gap(&mut self) -> Option<Gap> {
+        self.gaps.pop_front()
+    }
+
+    /// The answer to a request of ours came.
+    pub fn handle_reply(&mut self, reply: &[u8], now: Now) {
+        let Some(key) = self.key.as_ref().filter(|_| self.reconnect.is_none()) else { return };
         match self.phase {
             Phase::Verifying { id, .. } => match subscriptions_prove(reply, id, key) {
                 Proof::Named { absent } => {
                     self.absent = absent;
-                    Some(self.go_live(now))
+                    self.go_live(now);
                 }
-                Proof::Missing | Proof::Error { .. } => {
-                    self.fail_proof(now);
-                    None
-                }
-                Proof::NotThisReply => None,
+                Proof::Missing | Proof::Error { .. } => self.fail_proof(now),
+                Proof::NotThisReply => {}
             },
             Phase::Live { .. } => {
-                let id = self.probe?;
+                let Some(id) = self.probe else { return };
                 match subscriptions_prove(reply, id, key) {
                     Proof::Named { absent } => {
                         (self.absent, self.probe, self.confirmed) = (absent, None, Some(now.wall));
@@ -402,15 +403,14 @@ impl Account {
                     Proof::Error { .. } => self.probe = None,
                     Proof::NotThisReply => {}
                 }
-                None
             }
-            _ => None,
+            _ => {}
         }
     }
 
-    /// A frame is about to be recorded. The gap to be recorded before it: one that ends with it, or, on a connection that is
-    /// not proven, one that says that until now nobody is known to have listened.
-    pub fn handle_recorded(&mut self, frame: &Frame<'_>, now: Now) -> Option<Gap> {
+    /// A frame is about to be recorded, behind the gaps that are there then: one that ends with it, or, on a connection that
+    /// is not proven, one that says that until now nobody is known to have listened.
+    pub fn handle_recorded(&mut self, frame: &Frame<'_>, now: Now) {
         match frame.class.demand() {
             // An expiry that names a key which was already replaced is old news.
             Demand::NewListenKey
@@ -425,14 +425,13 @@ impl Account {
         let is_event = matches!(frame.class, Class::Event(_)) && frame.class.demand() == Demand::Nothing;
         match self.phase {
             Phase::Live { .. } => {
-                let gap = self.poll_pause(now);
+                self.end_pause(now);
                 self.heard = Some(now.wall);
                 if is_event {
                     self.confirmed = Some(now.wall);
                 }
-                gap
             }
-            Phase::Verifying { .. } if is_event && self.reconnect.is_none() => Some(self.go_live(now)),
+            Phase::Verifying { .. } if is_event && self.reconnect.is_none() => self.go_live(now),
             _ => {
                 self.unproven += 1;
                 if self.unproven > UNPROVEN_FRAMES_MAX && self.is_open && self.phase != Phase::Stopped {
@@ -442,10 +441,10 @@ impl Account {
                         _ => self.fail_proof(now),
                     }
                 }
-                // The spool will take this record for a sign of life, so what came before must be told.
-                let gap = self.gap(now);
-                self.be_silent_again(now);
-                Some(gap)
+                // The spool will take this record for a sign of life, so what came before must be told, if it was not just now.
+                if self.gaps.is_empty() {
+                    self.tell_silence(now);
+                }
             }
         }
     }
@@ -572,9 +571,11 @@ impl Account {
         self.probe = None;
     }
 
-    /// Leaves `Live`, if it is, with a gap open; a dead key may move the gap's beginning to the key's last proof.
+    /// Leaves `Live`, if it is, with a gap open. A dead key may move its beginning to the key's last proof, which is told at
+    /// once: pings that came since are durable signs of life that were none.
     fn go_silent(&mut self, reason: &'static str, is_key: bool, now: Now) {
-        if matches!(self.phase, Phase::Live { .. }) {
+        let was_live = matches!(self.phase, Phase::Live { .. });
+        if was_live {
             self.phase = Phase::Connecting;
             self.not_live_since = now.mono;
             // It began with the same sign of life.
@@ -585,6 +586,9 @@ impl Account {
             silence.reason = reason;
             let confirmed = self.confirmed;
             self.be_silent_since(confirmed);
+            if was_live {
+                self.tell_silence(now);
+            }
         }
     }
 
@@ -595,15 +599,16 @@ impl Account {
         }
     }
 
-    fn be_silent_again(&mut self, now: Now) {
-        if let Some(silence) = &mut self.silence {
-            silence.since = Some(earlier(now.wall));
-        }
+    /// Records the gap as far as it goes; it stays open.
+    fn tell_silence(&mut self, now: Now) {
+        self.end_silence(now);
+        let reason = self.silence.map_or("reconnect", |silence| silence.reason);
+        self.silence = Some(Silence { since: Some(earlier(now.wall)), reason });
         self.confirmed = None;
     }
 
-    fn go_live(&mut self, now: Now) -> Gap {
-        let gap = self.gap(now);
+    fn go_live(&mut self, now: Now) {
+        self.end_silence(now);
         self.delivered = Some(self.spelling());
         self.failed_proofs = 0;
         self.unproven = 0;
@@ -612,16 +617,17 @@ impl Account {
         self.confirmed = Some(now.wall);
         self.silence = None;
         self.fault = None;
-        gap
     }
 
-    fn poll_pause(&mut self, now: Now) -> Option<Gap> {
-        self.pause.take().map(|pause| pause.end(now))
-    }
-
-    fn gap(&self, now: Now) -> Gap {
+    fn end_silence(&mut self, now: Now) {
         let unknown = Silence { since: self.heard.map(earlier), reason: "reconnect" };
-        self.silence.unwrap_or(unknown).end(now)
+        self.gaps.push_back(self.silence.unwrap_or(unknown).end(now));
+    }
+
+    fn end_pause(&mut self, now: Now) {
+        if let Some(pause) = self.pause.take() {
+            self.gaps.push_back(pause.end(now));
+        }
     }
 }
 

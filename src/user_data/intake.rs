@@ -10,20 +10,17 @@
 use std::sync::Arc;
 
 use super::account::{Account, Down, Request};
-use super::lane::{Laid, Lane};
+use super::lane::Laid;
 use super::registry::{AccountCell, AccountCounts, Hosted};
-use crate::domain::{Now, Wall};
+use crate::domain::Now;
 use crate::exchange::binance::user_data::{Class, Demand, EventType, classify};
-use crate::spool::{AccountId, BatchError, Entry, ExchangeId, Gap, Kind};
+use crate::spool::AccountId;
 
 /// Takes what one account's stream brings, on its loop's thread.
 pub struct Intake {
     cell: Arc<AccountCell>,
-    lane: Arc<Lane>,
     /// The last frame found no room: the session must hand over nothing more.
     wants_pause: bool,
-    /// The payload of a gap record, kept.
-    gap_text: Vec<u8>,
 }
 
 /// What a message was.
@@ -38,10 +35,10 @@ pub enum Taken {
 }
 
 impl Intake {
-    /// For the account of `cell`, whose loop fills `lane`.
+    /// For the account of `cell`.
     #[must_use]
-    pub fn new(cell: Arc<AccountCell>, lane: Arc<Lane>) -> Intake {
-        Intake { cell, lane, wants_pause: false, gap_text: Vec::with_capacity(160) }
+    pub fn new(cell: Arc<AccountCell>) -> Intake {
+        Intake { cell, wants_pause: false }
     }
 
     /// Whose it is.
@@ -52,30 +49,31 @@ impl Intake {
 
     /// A whole message. `at` was read when the poll that found the socket readable returned.
     pub fn handle_message(&mut self, frame: &[u8], at: Now) -> Taken {
-        let (id, exchange) = (self.cell.id(), self.cell.exchange());
+        let cell = &*self.cell;
+        let wants_pause = &mut self.wants_pause;
         let read = classify(frame);
-        let cell = Arc::clone(&self.cell);
-        cell.with(|Hosted { account, counts }| {
+        cell.with(|hosted| {
             if !read.class.is_recorded() {
-                counts.control += 1;
-                if let Some(gap) = account.handle_reply(frame, at) {
-                    self.lay_gap(&gap, account, counts, at);
-                }
+                hosted.counts.control += 1;
+                hosted.account.handle_reply(frame, at);
+                let laid = cell.lay_gaps(hosted, at);
+                note(laid, wants_pause, hosted, at);
                 return Taken::Control;
             }
-            if let Some(gap) = account.handle_recorded(&read, at) {
-                self.lay_gap(&gap, account, counts, at);
-            }
-            let key = account.key().map_or(&[][..], |key| key.expose().as_bytes());
-            match self.lane.lay(id, |batch| batch.push_frame(id, exchange, at.wall, frame, key)) {
+            hosted.account.handle_recorded(&read, at);
+            let laid = cell.lay_gaps(hosted, at);
+            note(laid, wants_pause, hosted, at);
+            let key = hosted.account.key().map_or(&[][..], |key| key.expose().as_bytes());
+            let (id, exchange) = (cell.id(), cell.exchange());
+            match cell.lane().lay(id, |batch| batch.push_frame(id, exchange, at.wall, frame, key)) {
                 Ok(laid) => {
-                    count(counts, read.class, frame.len());
-                    self.note(laid, account, counts, at);
+                    count(&mut hosted.counts, read.class, frame.len());
+                    note(laid, wants_pause, hosted, at);
                     Taken::Recorded
                 }
                 Err(_) => {
-                    counts.refused += 1;
-                    account.handle_unrecorded(at);
+                    hosted.counts.refused += 1;
+                    hosted.account.handle_unrecorded(at);
                     Taken::Refused
                 }
             }
@@ -85,26 +83,18 @@ impl Intake {
     /// The upgrade is through.
     pub fn handle_connected(&mut self, at: Now) {
         self.wants_pause = false;
-        self.cell.account(|account| account.handle_connected(at));
+        self.cell.account(at, |account| account.handle_connected(at));
     }
 
     /// A connection or attempt has ended.
     pub fn handle_down(&mut self, down: Down<'_>, at: Now) {
-        self.cell.account(|account| account.handle_down(down, at));
+        self.cell.account(at, |account| account.handle_down(down, at));
     }
 
     /// Something came, a ping included; at most once a second.
     pub fn handle_activity(&mut self, at: Now) {
-        let cell = Arc::clone(&self.cell);
-        let is_alive = cell.with(|Hosted { account, counts }| {
-            let (is_alive, gap) = account.handle_activity(at);
-            if let Some(gap) = gap {
-                self.lay_gap(&gap, account, counts, at);
-            }
-            is_alive
-        });
-        if is_alive {
-            self.lane.hear(self.cell.id(), at.wall);
+        if self.cell.account(at, |account| account.handle_activity(at)) {
+            self.cell.lane().hear(self.cell.id(), at.wall);
         }
     }
 
@@ -113,40 +103,20 @@ impl Intake {
         if std::mem::take(&mut self.wants_pause) {
             return Some(Request::Pause);
         }
-        self.cell.account(Account::poll_request)
+        self.cell.with(|hosted| Account::poll_request(&mut hosted.account))
     }
 
     /// Appends the question that shows whether the stream is alive.
     pub fn write_probe(&mut self, out: &mut String) {
-        self.cell.account(|account| account.write_probe(out));
-    }
-
-    fn lay_gap(&mut self, gap: &Gap, account: &mut Account, counts: &mut AccountCounts, at: Now) {
-        counts.gaps += 1;
-        self.gap_text.clear();
-        gap.write(&mut self.gap_text);
-        let text = &self.gap_text[..];
-        let entry = gap_entry(self.cell.id(), self.cell.exchange(), at.wall);
-        let laid = self.lane.lay(entry.account, |batch| batch.push(entry, text, &[]));
-        match laid {
-            Ok(laid) => self.note(laid, account, counts, at),
-            Err(error @ (BatchError::Full | BatchError::TooLarge(_))) => {
-                unreachable!("a gap of {} bytes fits every batch: {error}", text.len())
-            }
-        }
-    }
-
-    fn note(&mut self, laid: Laid, account: &mut Account, counts: &mut AccountCounts, at: Now) {
-        if laid == Laid::Aside && !std::mem::replace(&mut self.wants_pause, true) {
-            counts.pauses += 1;
-            account.handle_hold(true, at);
-        }
+        self.cell.with(|hosted| hosted.account.write_probe(out));
     }
 }
 
-/// The record of a gap that ended at `at`.
-pub(super) fn gap_entry(account: AccountId, exchange: ExchangeId, at: Wall) -> Entry {
-    Entry { kind: Kind::Gap, account, exchange, received_at: at }
+fn note(laid: Laid, wants_pause: &mut bool, hosted: &mut Hosted, at: Now) {
+    if laid == Laid::Aside && !std::mem::replace(wants_pause, true) {
+        hosted.counts.pauses += 1;
+        hosted.account.handle_hold(true, at);
+    }
 }
 
 fn count(counts: &mut AccountCounts, class: Class, len: usize) {

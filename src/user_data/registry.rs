@@ -8,13 +8,15 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::account::{Account, AccountState};
+use super::lane::{Laid, Lane};
 use crate::domain::Now;
-use crate::spool::{AccountId, ExchangeId};
+use crate::spool::{AccountId, Entry, ExchangeId, Kind};
 
 /// One account, shared.
 pub struct AccountCell {
     id: AccountId,
     exchange: ExchangeId,
+    lane: Arc<Lane>,
     inner: Mutex<Hosted>,
 }
 
@@ -24,6 +26,8 @@ pub struct Hosted {
     pub account: Account,
     /// What came.
     pub counts: AccountCounts,
+    /// The payload of a gap record, kept.
+    gap_text: Vec<u8>,
 }
 
 /// What came on one account's stream since the start.
@@ -50,11 +54,13 @@ pub struct AccountCounts {
 }
 
 impl AccountCell {
-    /// A cell for `account`.
+    /// A cell for `account`, whose loop fills `lane`.
     #[must_use]
-    pub fn new(account: Account) -> Arc<AccountCell> {
+    pub fn new(account: Account, lane: Arc<Lane>) -> Arc<AccountCell> {
         let (id, exchange) = (account.id(), account.exchange());
-        Arc::new(AccountCell { id, exchange, inner: Mutex::new(Hosted { account, counts: AccountCounts::default() }) })
+        let counts = AccountCounts::default();
+        let inner = Mutex::new(Hosted { account, counts, gap_text: Vec::with_capacity(160) });
+        Arc::new(AccountCell { id, exchange, lane, inner })
     }
 
     /// Whose it is.
@@ -69,20 +75,47 @@ impl AccountCell {
         self.exchange
     }
 
-    /// Runs `work` under the account's lock. It must not call the loop or wait.
-    pub fn with<T>(&self, work: impl FnOnce(&mut Hosted) -> T) -> T {
+    /// The lane of its loop.
+    #[must_use]
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// Runs `work` on the state machine, and records the gaps that it told. It must not call the loop or wait.
+    pub fn account<T>(&self, now: Now, work: impl FnOnce(&mut Account) -> T) -> T {
+        let mut hosted = self.inner.lock();
+        let result = work(&mut hosted.account);
+        // No room: the account's next frame finds none either, and asks for the pause.
+        self.lay_gaps(&mut hosted, now);
+        result
+    }
+
+    /// As [`AccountCell::account`], for the intake.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Hosted) -> T) -> T {
         work(&mut self.inner.lock())
     }
 
-    /// Runs `work` on the state machine.
-    pub fn account<T>(&self, work: impl FnOnce(&mut Account) -> T) -> T {
-        self.with(|hosted| work(&mut hosted.account))
+    /// Puts the gaps that the machine told into the lane.
+    pub(super) fn lay_gaps(&self, hosted: &mut Hosted, now: Now) -> Laid {
+        let mut worst = Laid::Sent;
+        while let Some(gap) = hosted.account.poll_gap() {
+            hosted.counts.gaps += 1;
+            hosted.gap_text.clear();
+            gap.write(&mut hosted.gap_text);
+            let entry = Entry { kind: Kind::Gap, account: self.id, exchange: self.exchange, received_at: now.wall };
+            let laid = self.lane.lay(self.id, |batch| batch.push(entry, &hosted.gap_text, &[]));
+            if laid.expect("a gap of 160 bytes fits every batch") == Laid::Aside {
+                worst = Laid::Aside;
+            }
+        }
+        worst
     }
 
     /// State and counts, for people.
     #[must_use]
     pub fn state(&self, now: Now) -> (AccountState, AccountCounts) {
-        self.with(|hosted| (hosted.account.state(now), hosted.counts))
+        let hosted = self.inner.lock();
+        (hosted.account.state(now), hosted.counts)
     }
 }
 

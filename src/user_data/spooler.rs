@@ -13,7 +13,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use super::intake::gap_entry;
 use super::lane::{Lane, Taken};
 use super::registry::Accounts;
 use crate::domain::limits::{
@@ -330,7 +329,8 @@ impl<D: Disk> Spooler<D> {
                 text.clear();
                 let silent_since = damage.after.map(|after| after.min(damage.before));
                 Gap { silent_since, live_at: damage.before, reason: "damage".to_owned() }.write(&mut text);
-                let entry = gap_entry(cell.id(), cell.exchange(), now.wall);
+                let (account, exchange) = (cell.id(), cell.exchange());
+                let entry = Entry { kind: Kind::Gap, account, exchange, received_at: now.wall };
                 if batch.push(entry, &text, &[]).is_err() {
                     self.pending.push_back((std::mem::take(&mut batch), None));
                     batch.push(entry, &text, &[]).expect("an empty batch takes a gap record");
@@ -445,7 +445,7 @@ impl<D: Disk> Spooler<D> {
 
     fn hold(&self, account: AccountId, is_held: bool, now: Now) {
         if let Some(cell) = self.accounts.cell(account) {
-            cell.account(|account| account.handle_hold(is_held, now));
+            cell.account(now, |account| account.handle_hold(is_held, now));
         }
     }
 
@@ -453,7 +453,7 @@ impl<D: Disk> Spooler<D> {
         for cell in self.accounts.all() {
             let is_paused = self.held.contains_key(&cell.id()) || self.paused.contains(&cell.id());
             let is_held = is_held || is_paused;
-            cell.account(|account| account.handle_hold(is_held, now));
+            cell.account(now, |account| account.handle_hold(is_held, now));
         }
     }
 

@@ -65,11 +65,20 @@ impl Rig {
 
     fn reply(&mut self, id: u64, names: &str) -> Option<Told> {
         let text = format!(r#"{{"result":[{names}],"id":{id}}}"#);
-        self.account.handle_reply(text.as_bytes(), self.now).map(told)
+        self.account.handle_reply(text.as_bytes(), self.now);
+        self.gap()
+    }
+
+    /// The gap to be recorded now; there is never more than one after one call.
+    fn gap(&mut self) -> Option<Told> {
+        let gap = self.account.poll_gap().map(told);
+        assert_eq!(self.account.poll_gap(), None);
+        gap
     }
 
     fn recorded(&mut self, frame: &str) -> Option<Told> {
-        self.account.handle_recorded(&classify(frame.as_bytes()), self.now).map(told)
+        self.account.handle_recorded(&classify(frame.as_bytes()), self.now);
+        self.gap()
     }
 
     fn fault(&mut self, refused: Option<u16>) {
@@ -102,9 +111,9 @@ fn from_no_key_to_live() {
     let id = rig.connected();
     assert_eq!(rig.phase(), "verifying");
     assert_eq!(rig.reply(id + 1, &format!(r#""{KEY}""#)), None, "another question's reply proves nothing");
-    assert_eq!(rig.account.handle_activity(rig.now), (false, None), "a ping before the proof is no life");
+    assert!(!rig.account.handle_activity(rig.now), "a ping before the proof is no life");
     assert_eq!(rig.reply(id, &format!(r#""{KEY}""#)), Some((None, 1_000_000, "start".to_owned())));
-    assert_eq!(rig.account.handle_activity(rig.now), (true, None));
+    assert!(rig.account.handle_activity(rig.now));
     assert_eq!(rig.account.state(rig.now).delivered, Some(Spelling::Query));
 }
 
@@ -184,7 +193,7 @@ fn gaps_begin_before_the_truth() {
     rig.at(1_061_000);
     rig.fault(None);
     rig.at(1_070_000);
-    assert!(!rig.account.handle_activity(rig.now).0);
+    assert!(!rig.account.handle_activity(rig.now));
     let id = rig.connected();
     let gap = rig.reply(id, &format!(r#""{KEY}@ORDER_TRADE_UPDATE""#));
     assert_eq!(gap, Some((Some(1_050_000 - MARGIN), 1_070_000, "reconnect".to_owned())));
@@ -197,31 +206,36 @@ fn gaps_begin_before_the_truth() {
         rig.account.handle_key_extended(rig.now.wall);
         rig.at(1_100_000);
         rig.account.handle_activity(rig.now);
-        let mut early = None;
-        match how {
-            "expired" => early = rig.recorded(EXPIRED),
-            "gone" => rig.account.handle_key_gone(rig.now),
-            "changed" => {}
-            _ => {
+        let since = Some(1_020_000 - MARGIN);
+        let early = match how {
+            "expired" => rig.recorded(EXPIRED),
+            "gone" => {
+                rig.account.handle_key_gone(rig.now);
+                rig.gap()
+            }
+            "unlisted" => {
                 let mut probe = String::new();
                 rig.account.write_probe(&mut probe);
-                rig.reply(2, "");
+                rig.reply(2, "")
             }
-        }
+            _ => None,
+        };
         assert_eq!(rig.account.wants_key(), how != "changed", "{how}");
+        if how != "changed" {
+            assert_eq!(early, Some((since, 1_100_000, "key".to_owned())), "{how}: told at once");
+        }
         rig.at(1_101_000);
         rig.key(OTHER);
+        if how == "changed" {
+            assert_eq!(rig.gap(), Some((since, 1_101_000, "key".to_owned())), "{how}: told at once");
+        }
         assert_eq!(rig.account.poll_nudge(rig.now), Some(Pace::Now), "{how}");
         assert!(matches!(rig.reconnect(), Some((Some(Spelling::Query), Pace::Now))));
         let id = rig.connected();
+        rig.at(1_102_000);
         let late = rig.reply(id, &format!(r#""{OTHER}""#)).unwrap();
-        let since = Some(1_020_000 - MARGIN);
-        if how == "expired" {
-            assert_eq!(early, Some((since, 1_100_000, "key".to_owned())), "before the frame itself");
-            assert_eq!(late, (Some(1_100_000 - MARGIN), 1_101_000, "key".to_owned()));
-        } else {
-            assert_eq!(late, (since, 1_101_000, "key".to_owned()), "{how}");
-        }
+        let again = if how == "changed" { 1_101_000 } else { 1_100_000 };
+        assert_eq!(late, (Some(again - MARGIN), 1_102_000, "key".to_owned()), "{how}");
     }
 
     // A wall clock that was set back.
@@ -314,7 +328,10 @@ fn after_a_pause_what_waited_is_old() {
             rig.at(1_000_000 + pause_ms);
             rig.account.handle_hold(false, rig.now);
             let gap = match with_ping {
-                true => rig.account.handle_activity(rig.now).1.map(told),
+                true => {
+                    rig.account.handle_activity(rig.now);
+                    rig.gap()
+                }
                 false => rig.recorded(EVENT),
             };
             let since = gap.map(|(since, live_at, reason)| {
