@@ -1,4 +1,5 @@
-//! Promise: the demo passes its own checks with faults on, and fails the very check whose guard was taken away.
+//! Promise: the demo passes its own checks with faults on and through SIGKILLs of its daemon, and fails the very check whose
+//! guard was taken away.
 #![cfg(feature = "sim")]
 
 use std::process::Command;
@@ -57,6 +58,18 @@ fn without_faults_nothing_breaks() {
         assert_eq!(report[faults], serde_json::json!({}), "{faults}");
     }
     assert!(report["frames"].as_u64() > Some(30), "{report}");
+}
+
+#[test]
+fn through_three_kills_the_ledgers_agree() {
+    let (code, report, stderr) = demo(&["8", "--kill"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!((&report["ok"], &report["kills"]), (&true.into(), &3.into()), "{report}");
+    // Of each life there are frames, and each kill tears a gap into each of three accounts.
+    assert!(report["frames"].as_u64() > Some(500), "{report}");
+    assert!(report["gaps"].as_u64() >= Some(9), "{report}");
+    let named: Vec<&str> = report["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(named, ["table_is_truth", "frames_are_spooled"]);
 }
 
 #[test]

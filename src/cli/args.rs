@@ -164,6 +164,9 @@ pub struct DemoArgs {
     /// Inject no faults
     #[arg(long)]
     pub no_faults: bool,
+    /// Run the daemon as a process of its own and SIGKILL it three times, mid-tick and mid-frame; the ledgers must still agree
+    #[arg(long, conflicts_with_all = ["hold", "no_faults", "break_check", "page"])]
+    pub kill: bool,
     /// Stay up after the end, until Ctrl-C
     #[arg(long)]
     pub hold: bool,
@@ -244,7 +247,12 @@ garbage, oversized frames, bad prices, dead listen keys. It ends in a ledger (se
 rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
 
 --json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, frames, gaps,
-frame_to_job_us {p50, p99, max}, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger, checks [{name, ok, detail}].";
+frame_to_job_us {p50, p99, max}, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
+checks [{name, ok, detail}].
+
+--kill is another demo: `kraite-streams run` as a process of its own, killed with SIGKILL three times, mid-tick and
+mid-frame, and started again. Then its spool and its table are held against the simulator. --json prints ok, seconds,
+seed, kills, frames, gaps, covered, checks.";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\

@@ -1,5 +1,6 @@
 //! The private half of the demo: three accounts of the simulator, the real user-data role, and a consumer of its jobs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
@@ -103,30 +104,7 @@ impl PrivateHalf {
 
     /// Holds what the consumer has against the exchange's ledgers.
     pub fn judge(&self, sim: &SimHandle, now: Now) -> io::Result<PrivateReport> {
-        let consumed = self.consumer.consumed()?;
-        let (none, mut report) = (Consumed::default(), PrivateReport::default());
-        for (index, row) in self.rows.iter().enumerate() {
-            let (ledger, mine) = (sim.account_ledger(index), consumed.get(row).unwrap_or(&none));
-            let verdict = ledger.judge(mine.frames.iter().map(Vec::as_slice), &mine.gaps);
-            if !verdict.is_clean() || ledger.unrecorded > 0 {
-                let mut text = format!(
-                    "account {row}: {} frames neither a job nor in a gap, {} foreign, {} never delivered, {} out of order",
-                    verdict.uncovered.len(),
-                    verdict.foreign,
-                    verdict.impossible,
-                    verdict.disordered
-                );
-                if let Some(first) = verdict.uncovered.first() {
-                    let _ = write!(text, ", the first: {} of {}", first.event, first.generated_at);
-                }
-                report.complaints.push(text);
-            }
-            report.delivered += ledger.distinct_delivered().len() as u64;
-            report.distinct += verdict.distinct;
-            report.frames += mine.frames.len() as u64;
-            report.gaps += mine.gaps.len() as u64;
-            report.covered += verdict.covered;
-        }
+        let mut report = hold_against(sim, &self.rows, &self.consumer.consumed()?);
         let (status, depth) = (self.role.status(now), self.consumer.depth());
         if status.live < ACCOUNTS as u64 {
             report.complaints.push(format!("only {} of {ACCOUNTS} accounts are live", status.live));
@@ -150,10 +128,39 @@ impl PrivateHalf {
     }
 }
 
+/// Holds what each account has, by its row, against the exchange's ledgers; `rows` by the exchange's index.
+pub fn hold_against(sim: &SimHandle, rows: &[u64], consumed: &BTreeMap<u64, Consumed>) -> PrivateReport {
+    let (none, mut report) = (Consumed::default(), PrivateReport::default());
+    for (index, row) in rows.iter().enumerate() {
+        let (ledger, mine) = (sim.account_ledger(index), consumed.get(row).unwrap_or(&none));
+        let verdict = ledger.judge(mine.frames.iter().map(Vec::as_slice), &mine.gaps);
+        if !verdict.is_clean() || ledger.unrecorded > 0 {
+            let mut text = format!(
+                "account {row}: {} frames neither a job nor in a gap, {} foreign, {} never delivered, {} out of order",
+                verdict.uncovered.len(),
+                verdict.foreign,
+                verdict.impossible,
+                verdict.disordered
+            );
+            if let Some(first) = verdict.uncovered.first() {
+                let _ = write!(text, ", the first: {} of {}", first.event, first.generated_at);
+            }
+            report.complaints.push(text);
+        }
+        report.delivered += ledger.distinct_delivered().len() as u64;
+        report.distinct += verdict.distinct;
+        report.frames += mine.frames.len() as u64;
+        report.gaps += mine.gaps.len() as u64;
+        report.covered += verdict.covered;
+    }
+    report
+}
+
 /// Faults of accounts come in this much of a run, however long it is.
 pub const FAULTS_WITHIN: Duration = Duration::from_secs(120);
 
-fn add_accounts(sim: &SimHandle, settings: &Settings) -> Result<Vec<u64>, CommandError> {
+/// Puts the exchange's accounts into the database, under a key made for them; their rows, by the exchange's index.
+pub fn add_accounts(sim: &SimHandle, settings: &Settings) -> Result<Vec<u64>, CommandError> {
     let url = wiring::store_url(settings)?;
     let embedded = match &url {
         StoreUrl::Sqlite(path) => Some(path.as_path()),

@@ -34,6 +34,15 @@ pub struct Consumed {
     pub gaps: Vec<(Wall, Wall)>,
 }
 
+impl Consumed {
+    /// Adds a gap record; one of an account that was never heard before begins with time itself.
+    pub fn push_gap(&mut self, raw: &[u8]) -> io::Result<()> {
+        let gap = Gap::read(raw).ok_or_else(|| io::Error::other("a gap record does not hold a gap"))?;
+        self.gaps.push((gap.silent_since.unwrap_or(Wall::from_micros(i64::MIN)), gap.live_at));
+        Ok(())
+    }
+}
+
 /// The running consumer.
 pub struct Consumer {
     queue: InProcessQueue,
@@ -94,8 +103,7 @@ impl Consumer {
             if kind == 0 {
                 account.frames.push(raw);
             } else {
-                let gap = Gap::read(&raw).ok_or_else(|| io::Error::other("a gap job does not hold a gap"))?;
-                account.gaps.push((gap.silent_since.unwrap_or(Wall::from_micros(i64::MIN)), gap.live_at));
+                account.push_gap(&raw)?;
             }
         }
         Ok(all)

@@ -7,6 +7,7 @@ mod accounts;
 pub(crate) mod check;
 mod consumer;
 mod judge;
+mod kill;
 mod report;
 mod saboteur;
 mod stage;
@@ -49,6 +50,9 @@ const SETTLE_MAX: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
+    if args.kill {
+        return kill::run(args);
+    }
     let signals = Signals::listen().map_err(system)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let mut view = View::new();
