@@ -1,10 +1,11 @@
-//! Promise: the demo passes its own checks with faults on, and fails the very check whose guard was taken away.
+//! Promise: the demo passes its own checks with faults on and through SIGKILLs of its daemon, and fails the very check whose
+//! guard was taken away.
 #![cfg(feature = "sim")]
 
 use std::process::Command;
 use std::sync::Mutex;
 
-const CHECKS: [&str; 8] = [
+const CHECKS: [&str; 9] = [
     "table_is_truth",
     "ratio_is_exact",
     "nothing_from_bad_entries",
@@ -12,6 +13,7 @@ const CHECKS: [&str; 8] = [
     "stamps_are_receive_times",
     "every_frame_accounted",
     "faults_survived",
+    "frames_are_jobs",
     "memory_is_flat",
 ];
 
@@ -36,11 +38,13 @@ fn it_survives_its_own_faults() {
     for kind in ["cut", "stall", "garbage", "oversize", "bad_prices"] {
         assert!(report["faults"][kind].as_u64() > Some(0), "no {kind}: {}", report["faults"]);
     }
-    for number in ["ticks", "rows_written", "rss_bytes"] {
+    for number in ["ticks", "rows_written", "frames", "gaps", "rss_bytes"] {
         assert!(report[number].as_u64() > Some(0), "{number}: {report}");
     }
     for percentile in ["p50", "p99", "max"] {
-        assert!(report["tick_to_commit_us"][percentile].as_u64() > Some(0), "{percentile}: {report}");
+        for latency in ["tick_to_commit_us", "frame_to_job_us"] {
+            assert!(report[latency][percentile].as_u64() > Some(0), "{latency} {percentile}: {report}");
+        }
     }
     let named: Vec<&str> = report["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(named, CHECKS);
@@ -50,7 +54,22 @@ fn it_survives_its_own_faults() {
 fn without_faults_nothing_breaks() {
     let (code, report, stderr) = demo(&["4", "--no-faults"]);
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!((&report["faults"], &report["faults_named"]), (&serde_json::json!({}), &serde_json::json!({})));
+    for faults in ["faults", "faults_named", "account_faults"] {
+        assert_eq!(report[faults], serde_json::json!({}), "{faults}");
+    }
+    assert!(report["frames"].as_u64() > Some(30), "{report}");
+}
+
+#[test]
+fn through_three_kills_the_ledgers_agree() {
+    let (code, report, stderr) = demo(&["8", "--kill"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!((&report["ok"], &report["kills"]), (&true.into(), &3.into()), "{report}");
+    // Of each life there are frames, and each kill tears a gap into each of three accounts.
+    assert!(report["frames"].as_u64() > Some(500), "{report}");
+    assert!(report["gaps"].as_u64() >= Some(9), "{report}");
+    let named: Vec<&str> = report["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(named, ["table_is_truth", "frames_are_spooled"]);
 }
 
 #[test]

@@ -265,7 +265,7 @@ fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
 }
 
 /// RFC 9562 version 4.
-fn random_uuid() -> Result<String, CommandError> {
+pub(super) fn random_uuid() -> Result<String, CommandError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| CommandError::new(Exit::Software, format!("no randomness from the system: {error}")))?;

@@ -164,6 +164,9 @@ pub struct DemoArgs {
     /// Inject no faults
     #[arg(long)]
     pub no_faults: bool,
+    /// Run the daemon as a process of its own and SIGKILL it three times, mid-tick and mid-frame; the ledgers must still agree
+    #[arg(long, conflicts_with_all = ["hold", "no_faults", "break_check", "page"])]
+    pub kill: bool,
     /// Stay up after the end, until Ctrl-C
     #[arg(long)]
     pub hold: bool,
@@ -238,12 +241,18 @@ pub const DEMO: &str = "\
 Run the whole thing on this machine, with nothing installed and nothing contacted.
 
 Starts a simulated exchange on loopback (real TLS, real WebSocket, about 950 symbols a second), the price stream, an
-embedded database in a temporary folder and a live page, whose address is printed first. Faults are injected
-meanwhile: cut and stalled connections, garbage, oversized frames, bad prices. It ends in a ledger (sent, received,
-written, conflated, rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
+embedded database in a temporary folder and a live page, whose address is printed first; and three accounts whose
+private streams go through spool and queue to a consumer. Faults are injected meanwhile: cut and stalled connections,
+garbage, oversized frames, bad prices, dead listen keys. It ends in a ledger (sent, received, written, conflated,
+rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
 
---json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, rss_bytes,
-faults {kind: count}, faults_named, ledger, checks [{name, ok, detail}].";
+--json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, frames, gaps,
+frame_to_job_us {p50, p99, max}, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
+checks [{name, ok, detail}].
+
+--kill is another demo: `kraite-streams run` as a process of its own, killed with SIGKILL three times, mid-tick and
+mid-frame, and started again. Then its spool and its table are held against the simulator. --json prints ok, seconds,
+seed, kills, frames, gaps, covered, checks.";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\

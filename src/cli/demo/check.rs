@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// One promise of the price stream, checked at the end of the demo against the simulator's own ledger.
+/// One promise of the streams, checked at the end of the demo against the simulator's own ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Check {
@@ -20,13 +20,15 @@ pub enum Check {
     EveryFrameAccounted,
     /// Every injected fault was named for what it was, and the stream came back. Broken by swallowing the fault events
     FaultsSurvived,
+    /// Each private frame is a job, in order per account, or lies inside a gap. Broken by a consumer that loses every tenth job
+    FramesAreJobs,
     /// Memory does not grow with the number of messages. Broken by keeping them
     MemoryIsFlat,
 }
 
 impl Check {
     /// All of them, in the order of the report.
-    pub const ALL: [Check; 8] = [
+    pub const ALL: [Check; 9] = [
         Check::TableIsTruth,
         Check::RatioIsExact,
         Check::NothingFromBadEntries,
@@ -34,6 +36,7 @@ impl Check {
         Check::StampsAreReceiveTimes,
         Check::EveryFrameAccounted,
         Check::FaultsSurvived,
+        Check::FramesAreJobs,
         Check::MemoryIsFlat,
     ];
 
@@ -47,6 +50,7 @@ impl Check {
             Check::StampsAreReceiveTimes => "stamps_are_receive_times",
             Check::EveryFrameAccounted => "every_frame_accounted",
             Check::FaultsSurvived => "faults_survived",
+            Check::FramesAreJobs => "frames_are_jobs",
             Check::MemoryIsFlat => "memory_is_flat",
         }
     }

@@ -1,21 +1,23 @@
 //! `demo`: a simulated exchange, the price stream against it, faults, and a ledger that must balance.
 //!
-//! The parts are the real ones: the role that `prices` runs, TLS and WebSocket on loopback, instruments over REST, SQLite in
-//! a temporary folder. Only the exchange is simulated, and it keeps the truth that the [`judge`] compares with.
+//! The parts are the real ones: the roles that `prices` and `user-data` run, TLS and WebSocket on loopback, instruments and
+//! listen keys over REST, SQLite and the spool in a temporary folder, the in-process queue with a consumer. Only the exchange is simulated, and it keeps the truth that the [`judge`] compares with.
 
+mod accounts;
 pub(crate) mod check;
+mod consumer;
 mod judge;
+mod kill;
 mod report;
 mod saboteur;
+mod stage;
 mod truth;
 mod view;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use check::Check;
 
 use super::args::DemoArgs;
 use super::exit::{CommandError, Exit};
@@ -25,22 +27,19 @@ use crate::daemon::shown::{self, Shown};
 use crate::daemon::wiring;
 use crate::domain::limits::STOP_MAX;
 use crate::domain::time::SystemClock;
-use crate::domain::{Clock, Mono, Random, Venue};
-use crate::exchange::{exchange, list_instruments};
-use crate::ops::settings::{SecretUrl, Settings};
+use crate::domain::{Clock, Mono, Random};
 use crate::ops::signals::Signal;
 use crate::ops::status::{RateMeter, rss_bytes};
-use crate::ops::{RestClient, Signals, Status};
+use crate::ops::{Signals, Status};
 use crate::sim::{Ledger, Script, SimConfig, SimHandle, Simulator};
-use crate::store::rows::TokenMapper;
 use crate::store::sqlite::SqliteStore;
+use accounts::{FAULTS_WITHIN, PrivateHalf, PrivateReport};
 use judge::Evidence;
 use report::{CheckReport, Percentiles, Report};
 use saboteur::{Saboteur, Watch};
+use stage::{Folder, database, prepare, settings, system};
 use view::{Moment, View};
 
-/// The client's silence limit: a stall has to be found within a demo.
-const SILENCE: Duration = Duration::from_secs(2);
 /// From one look at role and table to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long faults that are still to come are waited for.
@@ -51,6 +50,9 @@ const SETTLE_MAX: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
+    if args.kill {
+        return kill::run(args);
+    }
     let signals = Signals::listen().map_err(system)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let mut view = View::new();
@@ -64,7 +66,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
 
     let folder = Folder::create().map_err(|error| CommandError::new(Exit::CantCreate, error.to_string()))?;
     let seed = args.seed.map_or_else(super::seed, Ok)?;
-    let sim = Simulator::start(SimConfig { seed, ..SimConfig::default() }).map_err(system)?;
+    let sim = Simulator::start(SimConfig { seed, accounts: accounts::config(args.seconds), ..SimConfig::default() })
+        .map_err(system)?;
     let settings = settings(&sim, folder.path())?;
     prepare(&sim, &settings, folder.path(), args.break_check)?;
     let watch = Arc::new(Watch::default());
@@ -75,17 +78,20 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
     };
     let breaks = args.break_check;
     let watched = Arc::clone(&watch);
-    let role = PriceRole::start(config, Arc::clone(&clock), Random::from_seed(seed), move |consumer| {
+    let mut random = Random::from_seed(seed);
+    let role = PriceRole::start(config, Arc::clone(&clock), random.fork(), move |consumer| {
         Box::new(Saboteur::new(consumer, watched, breaks))
     })
     .map_err(system)?;
     shown.show_prices(role.newest_reader());
+    let private = PrivateHalf::start(&sim, &settings, folder.path(), &clock, &mut random, breaks)?;
     let store = SqliteStore::open(&database(folder.path()))?;
-    let mut demo =
-        Demo { args, seed, clock, shown, status, view, sim, role, store, watch, signals, looks: Looks::default() };
+    let looks = Looks::default();
+    let mut demo = Demo { args, seed, clock, shown, status, view, sim, role, private, store, watch, signals, looks };
     demo.view.say(&format!(
-        "seed {seed}; {} symbols a second from {}; {} s{}",
+        "seed {seed}; {} symbols a second and {} accounts from {}; {} s{}",
         demo.sim.listed().len(),
+        accounts::ACCOUNTS,
         demo.sim.stream_base(),
         args.seconds,
         if args.no_faults { ", no faults" } else { ", with faults" }
@@ -104,8 +110,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
         demo.hold()?;
     }
     let ok = report.ok;
-    let Demo { role, sim, clock, .. } = demo;
+    let Demo { role, private, sim, clock, .. } = demo;
     role.stop(STOP_MAX, &*clock);
+    private.stop(&*clock);
     sim.stop();
     Ok(if ok { Exit::Ok } else { Exit::Failed })
 }
@@ -119,6 +126,7 @@ struct Demo<'a> {
     view: View,
     sim: SimHandle,
     role: PriceRole,
+    private: PrivateHalf,
     store: SqliteStore,
     watch: Arc<Watch>,
     signals: Signals,
@@ -141,7 +149,10 @@ impl Demo<'_> {
         let began = self.clock.now().mono;
         let time = Duration::from_secs(self.args.seconds);
         if !self.args.no_faults {
-            self.sim.run_script(Script::demo(self.args.seconds, self.seed));
+            let seconds = self.args.seconds;
+            let script = Script::demo(seconds, self.seed);
+            let within = seconds.min(FAULTS_WITHIN.as_secs());
+            self.sim.run_script(script.with_accounts(within, self.seed, accounts::ACCOUNTS));
         }
         loop {
             let elapsed = self.clock.now().mono.since(began);
@@ -174,6 +185,7 @@ impl Demo<'_> {
         }
         self.looks.shown_at = Some(now.mono);
         self.role.fill(&mut self.status, now);
+        self.status.user_data = Some(self.private.status(now));
         self.shown.show(&self.status);
         let ticks_per_s = self.looks.ticks.rate(self.watch.ticks.load(Ordering::Relaxed), now.mono);
         let ledger = self.sim.ledger();
@@ -200,13 +212,14 @@ impl Demo<'_> {
 
     /// In a short run the script's last faults may still wait for a connection: they get the time they need.
     fn wait_for_faults(&mut self) -> Result<(), CommandError> {
-        if self.args.no_faults {
-            return Ok(());
-        }
-        let scripted = Script::demo(self.args.seconds, self.seed).steps().count() as u64;
+        let script = (!self.args.no_faults).then(|| Script::demo(self.args.seconds, self.seed));
+        let scripted = script.map_or(0, |script| script.steps().count() as u64);
         let began = self.clock.now().mono;
         let deadline = began.plus(FAULTS_MAX);
-        while self.sim.ledger().faults_total() < scripted && self.clock.now().mono < deadline {
+        let is_through = |demo: &Self| {
+            demo.sim.ledger().faults_total() >= scripted && demo.private.is_through(&demo.sim, demo.clock.now())
+        };
+        while !is_through(self) && self.clock.now().mono < deadline {
             self.look(Duration::from_secs(self.args.seconds) + self.clock.now().mono.since(began))?;
             self.wait(LOOK_EVERY)?;
         }
@@ -236,6 +249,8 @@ impl Demo<'_> {
             self.wait(LOOK_EVERY)?;
         };
         judge::look(&rows, self.clock.now().wall, &mut self.looks.sightings, &mut self.looks.future_stamps);
+        let private = self.judge_accounts()?;
+        let user_data = self.private.status(self.clock.now());
         let (ledger, stream, writer) = (self.sim.ledger(), self.role.stream(), self.role.writer());
         let verdicts = Evidence {
             sim: &self.sim,
@@ -247,6 +262,7 @@ impl Demo<'_> {
             sightings: &self.looks.sightings,
             future_stamps: &self.looks.future_stamps,
             quiet_frames,
+            private: &private,
             rss: (self.looks.rss_warm, rss_end),
         }
         .judge();
@@ -263,7 +279,15 @@ impl Demo<'_> {
                 p99: writer.tick_to_commit_us.p99,
                 max: writer.tick_to_commit_us.max,
             },
+            frames: private.frames,
+            gaps: private.gaps,
+            frame_to_job_us: user_data.frame_to_job_us.map_or_else(Percentiles::default, |us| Percentiles {
+                p50: us.p50,
+                p99: us.p99,
+                max: us.max,
+            }),
             rss_bytes: rss_end,
+            account_faults: self.account_faults(),
             faults: ledger.faults.clone(),
             faults_named: faults_by_kind(&stream).collect(),
             ledger: report::Ledger {
@@ -279,6 +303,34 @@ impl Demo<'_> {
             },
             checks: verdicts.into_iter().map(CheckReport::from).collect(),
         })
+    }
+
+    /// Holds the accounts' jobs against the exchange's ledgers. The last jobs may be on their way: they have until the
+    /// deadline to agree.
+    fn judge_accounts(&mut self) -> Result<PrivateReport, CommandError> {
+        let is_broken = self.args.break_check.is_some();
+        let most = if is_broken { QUIET } else { SETTLE_MAX };
+        if !self.sim.wait_delivered(most) {
+            self.view.say("frames of the exchange's accounts are still under way");
+        }
+        let deadline = self.clock.now().mono.plus(most);
+        loop {
+            let report = self.private.judge(&self.sim, self.clock.now()).map_err(system)?;
+            if report.complaints.is_empty() || self.clock.now().mono >= deadline {
+                return Ok(report);
+            }
+            self.wait(LOOK_EVERY)?;
+        }
+    }
+
+    fn account_faults(&self) -> BTreeMap<&'static str, u64> {
+        let mut faults = BTreeMap::new();
+        for index in 0..accounts::ACCOUNTS {
+            for (kind, count) in self.sim.account_ledger(index).faults {
+                *faults.entry(kind).or_default() += count;
+            }
+        }
+        faults
     }
 
     /// Frames sent and received in the quiet end. Both ends of the count lie between two ticks: the simulator's count must
@@ -318,80 +370,5 @@ impl Demo<'_> {
                 return Ok(());
             }
         }
-    }
-}
-
-fn settings(sim: &SimHandle, folder: &Path) -> Result<Settings, CommandError> {
-    let roots = folder.join("simulator.pem");
-    sim.write_ca(&roots).map_err(|error| CommandError::new(Exit::CantCreate, error.to_string()))?;
-    let mut settings = Settings::default();
-    settings.prices.url = sim.stream_base();
-    settings.prices.silence = SILENCE;
-    settings.net.extra_roots = Some(roots);
-    settings.net.rest = std::array::from_fn(|_| Some(sim.rest_base()));
-    settings.store.url = SecretUrl::new(format!("sqlite:{}", database(folder).display()));
-    Ok(settings)
-}
-
-/// Tables, instruments from the simulator's REST, and a token mapper for each pair whose names differ.
-fn prepare(sim: &SimHandle, settings: &Settings, folder: &Path, breaks: Option<Check>) -> Result<(), CommandError> {
-    let mut store = SqliteStore::open(&database(folder))?;
-    store.migrate()?;
-    let client = RestClient::new(wiring::tls_config(settings)?, settings.net.connect_deadline);
-    for venue in Venue::ALL {
-        let base = settings.net.rest_base(venue).unwrap_or(exchange(venue).rest_base()).to_owned();
-        let list = list_instruments(exchange(venue), &base, |url| client.get(url))
-            .map_err(|error| CommandError::new(Exit::Software, format!("the simulator's instruments: {error}")))?;
-        store.upsert_instruments(&list.instruments)?;
-    }
-    let systems = store.map_rows()?.systems;
-    let mappers: Vec<TokenMapper> = sim
-        .cross_listings()
-        .iter()
-        .filter_map(|cross| {
-            let source = cross.source.as_ref().filter(|source| source.token != cross.token)?;
-            let system = systems.iter().find(|system| system.canonical == cross.venue.canonical())?;
-            Some(TokenMapper {
-                binance_token: source.token.clone(),
-                other_token: cross.token.clone(),
-                other_api_system_id: system.id,
-                price_ratio: (breaks == Some(Check::RatioIsExact)).then(|| "1".to_owned()),
-            })
-        })
-        .collect();
-    store.upsert_token_mappers(&mappers)?;
-    Ok(())
-}
-
-fn database(folder: &Path) -> PathBuf {
-    folder.join("demo.sqlite")
-}
-
-fn system(error: std::io::Error) -> CommandError {
-    CommandError::new(Exit::Software, error.to_string())
-}
-
-/// A folder that goes with the demo.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn create() -> std::io::Result<Folder> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(std::io::Error::other)?;
-        let name = format!("kraite-streams-demo-{:016x}", u64::from_le_bytes(random));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)?;
-        Ok(Folder(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed is the system's temporary folder's to clean.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

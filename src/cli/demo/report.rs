@@ -23,10 +23,18 @@ pub struct Report {
     pub commits: u64,
     /// From a frame's socket being readable to its commit.
     pub tick_to_commit_us: Percentiles,
+    /// Private frames that became jobs, doubles too.
+    pub frames: u64,
+    /// Gaps that became jobs.
+    pub gaps: u64,
+    /// From a private frame's arrival to its job on the queue.
+    pub frame_to_job_us: Percentiles,
     /// Resident memory of the whole process at the end, simulator included.
     pub rss_bytes: u64,
     /// Faults that took effect, by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Faults of accounts that took effect, by kind.
+    pub account_faults: BTreeMap<&'static str, u64>,
     /// Faults that the client named, by its own kinds.
     pub faults_named: BTreeMap<&'static str, u64>,
     /// What was sent, and what became of it.
@@ -105,13 +113,21 @@ impl Report {
             format!("        written    {} rows in {} commits", ledger.rows_written, self.commits),
             format!("        rejected   {}", counted(&ledger.rejected)),
             format!("        refused    {}", counted(&ledger.frames_refused)),
+            format!("        accounts   {} frames became jobs, {} gaps", self.frames, self.gaps),
             format!("faults  injected   {}", counted(&self.faults)),
             format!("        named      {}", counted(&self.faults_named)),
+            format!("        accounts   {}", counted(&self.account_faults)),
             format!(
                 "tick to commit     p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
                 self.tick_to_commit_us.p50 as f64 / 1e3,
                 self.tick_to_commit_us.p99 as f64 / 1e3,
                 self.tick_to_commit_us.max as f64 / 1e3
+            ),
+            format!(
+                "frame to job       p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+                self.frame_to_job_us.p50 as f64 / 1e3,
+                self.frame_to_job_us.p99 as f64 / 1e3,
+                self.frame_to_job_us.max as f64 / 1e3
             ),
             format!("memory             {:.1} MB, the simulator included", self.rss_bytes as f64 / 1e6),
             String::new(),

@@ -63,9 +63,12 @@ impl View {
             .writer
             .tick_to_commit_us
             .map_or_else(|| "-".to_owned(), |us| format!("{:.1}/{:.1} ms", us.p50 as f64 / 1e3, us.p99 as f64 / 1e3));
+        let accounts = status.user_data.as_ref().map_or_else(String::new, |on| {
+            format!("{}/{} accounts live, {} frames  ", on.live, on.accounts, on.frames)
+        });
         let line = format!(
             "{:5.1} s  {stream:<12} {:4.1} ticks/s {:5.0} prices/s  {writer:<8} {:5.0} rows/s  tick to commit p50/p99 {latency}  \
-             RSS {:.1} MB  faults {} injected, {} survived",
+             {accounts}RSS {:.1} MB  faults {} injected, {} survived",
             moment.elapsed.as_secs_f64(),
             moment.ticks_per_s,
             status.stream.prices_per_s,

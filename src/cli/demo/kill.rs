@@ -1,0 +1,335 @@
+//! `demo --kill`: the daemon as a process of its own, killed with SIGKILL in the middle of a tick and of a burst of frames.
+//!
+//! Nothing in the process can react to SIGKILL, so what the ledgers say afterwards is what disk and database hold. The parent
+//! opens the dead daemon's spool itself: each frame that the exchange delivered is a record, or lies inside a gap record; and
+//! the table holds the exchange's last valid prices.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+use serde::Serialize;
+
+use super::accounts::{self, ACCOUNTS, PrivateReport};
+use super::consumer::Consumed;
+use super::report::CheckReport;
+use super::stage::{self, Folder, database, system};
+use super::truth;
+use super::view::View;
+use super::{LOOK_EVERY, SETTLE_MAX};
+use crate::cli::args::DemoArgs;
+use crate::cli::exit::{CommandError, Exit};
+use crate::cli::out;
+use crate::domain::Clock;
+use crate::domain::time::SystemClock;
+use crate::ops::signals::Signal;
+use crate::ops::status::StreamState;
+use crate::ops::{Settings, Signals, Status};
+use crate::sim::{AccountFault, AccountsConfig, SimConfig, SimHandle, Simulator};
+use crate::spool::{self, Epoch, FolderDisk, Kind, ReadBatch, SpoolConfig};
+use crate::store::sqlite::SqliteStore;
+
+/// How often it is killed while streams run.
+const KILLS: u32 = 3;
+/// Frames of all accounts together, a second: some are always on their way.
+const FRAMES_PER_SECOND: f64 = 150.0;
+/// The burst in which a kill falls.
+const BURST: AccountFault = AccountFault::Flood { frames: 400 };
+/// How long a daemon may take until price stream and accounts are live.
+const LIVE_MAX: Duration = Duration::from_secs(60);
+/// How long the moment for a kill is waited for.
+const MOMENT_MAX: Duration = Duration::from_secs(5);
+/// From one look for that moment to the next.
+const MOMENT_LOOK: Duration = Duration::from_micros(500);
+/// Records handed out at once when the spool is read from its beginning.
+const RECORDS_MAX: usize = 1 << 22;
+const SETTINGS: &str = "kraite-streams.toml";
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    seconds: f64,
+    seed: u64,
+    kills: u32,
+    frames: u64,
+    gaps: u64,
+    covered: u64,
+    checks: Vec<CheckReport>,
+}
+
+pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
+    let mut demo = KillDemo::prepare(args)?;
+    let life = Duration::from_secs(args.seconds) / (KILLS + 1);
+    for kill in 0..KILLS {
+        let mut daemon = Daemon::start(demo.folder.path()).map_err(system)?;
+        demo.wait_live(&mut daemon)?;
+        demo.pause(life)?;
+        let moment = if kill % 2 == 0 { demo.wait_mid_burst()? } else { demo.wait_mid_tick()? };
+        daemon.kill().map_err(system)?;
+        demo.view.say(&format!("killed process {} {moment}", daemon.child.id()));
+    }
+    let mut daemon = Daemon::start(demo.folder.path()).map_err(system)?;
+    demo.wait_live(&mut daemon)?;
+    demo.pause(life)?;
+    let table = demo.settle(&mut daemon)?;
+    // The last life is ended the same way: what was written is all there is.
+    daemon.kill().map_err(system)?;
+    let spool = demo.judge_spool().map_err(system)?;
+    let report = demo.report(table, spool);
+    for check in &report.checks {
+        demo.view.say(&format!("{}  {:<26} {}", if check.ok { "ok  " } else { "FAIL" }, check.name, check.detail));
+    }
+    if args.json {
+        let text = serde_json::to_string(&report);
+        out(&format!("{}\n", text.map_err(|error| CommandError::new(Exit::Software, error.to_string()))?))?;
+    }
+    Ok(if report.ok { Exit::Ok } else { Exit::Failed })
+}
+
+struct KillDemo {
+    clock: Arc<dyn Clock>,
+    signals: Signals,
+    view: View,
+    seed: u64,
+    sim: SimHandle,
+    rows: Vec<u64>,
+    folder: Folder,
+}
+
+impl KillDemo {
+    fn prepare(args: &DemoArgs) -> Result<KillDemo, CommandError> {
+        let signals = Signals::listen().map_err(system)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let folder = Folder::create().map_err(|error| CommandError::new(Exit::CantCreate, error.to_string()))?;
+        let seed = args.seed.map_or_else(crate::cli::seed, Ok)?;
+        let accounts =
+            AccountsConfig { count: ACCOUNTS, frames_per_second: FRAMES_PER_SECOND, ..AccountsConfig::default() };
+        let sim = Simulator::start(SimConfig { seed, accounts, ..SimConfig::default() }).map_err(system)?;
+        let settings = stage::settings(&sim, folder.path())?;
+        stage::prepare(&sim, &settings, folder.path(), None)?;
+        let rows = accounts::add_accounts(&sim, &settings)?;
+        write_settings(folder.path(), &settings).map_err(system)?;
+        let mut view = View::new();
+        view.say(&format!("seed {seed}; a daemon of its own for {ACCOUNTS} accounts and prices, killed {KILLS} times"));
+        Ok(KillDemo { clock, signals, view, seed, sim, rows, folder })
+    }
+
+    /// Waits; a signal ends the demo.
+    fn pause(&self, time: Duration) -> Result<(), CommandError> {
+        match self.signals.receiver().recv_timeout(time) {
+            Ok(Signal::Reload) | Err(RecvTimeoutError::Timeout) => Ok(()),
+            Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                Err(CommandError::new(Exit::Failed, "the demo was stopped before its end"))
+            }
+        }
+    }
+
+    /// Looks until `done` says so; `false` when it did not in time.
+    fn wait(&self, most: Duration, every: Duration, mut done: impl FnMut() -> bool) -> Result<bool, CommandError> {
+        let deadline = self.clock.now().mono.plus(most);
+        while !done() {
+            if self.clock.now().mono >= deadline {
+                return Ok(false);
+            }
+            self.pause(every)?;
+        }
+        Ok(true)
+    }
+
+    fn wait_live(&self, daemon: &mut Daemon) -> Result<(), CommandError> {
+        let is_live = |status: &Status| {
+            let accounts = status.user_data.as_ref().map_or(0, |on| on.live);
+            status.stream.state == StreamState::Live && accounts == ACCOUNTS as u64
+        };
+        let mut ended = false;
+        let live = self.wait(LIVE_MAX, LOOK_EVERY, || {
+            ended = daemon.has_ended();
+            ended || daemon.status().is_some_and(|status| is_live(&status))
+        })?;
+        if live && !ended {
+            return Ok(());
+        }
+        let what = if ended { "ended by itself" } else { "did not become live" };
+        Err(CommandError::new(Exit::Software, format!("the daemon {what}; its log:\n{}", daemon.log())))
+    }
+
+    /// Until the first frames of a burst have gone into an account's socket: the rest is on its way.
+    fn wait_mid_burst(&self) -> Result<&'static str, CommandError> {
+        let delivered = || self.sim.account_ledger(0).deliveries.len();
+        self.sim.inject(BURST.on(0));
+        let before = delivered();
+        self.wait(MOMENT_MAX, MOMENT_LOOK, || delivered() > before + 20)?;
+        Ok("mid-frame, in a burst")
+    }
+
+    /// Until the first of a tick's two frames has gone into the socket.
+    fn wait_mid_tick(&self) -> Result<&'static str, CommandError> {
+        let before = self.sim.ledger().frames_delivered;
+        self.wait(MOMENT_MAX, MOMENT_LOOK, || self.sim.ledger().frames_delivered > before)?;
+        Ok("mid-tick")
+    }
+
+    /// Freezes the exchange, waits until daemon and table have all of it, and judges the table.
+    fn settle(&self, daemon: &mut Daemon) -> Result<CheckReport, CommandError> {
+        self.sim.quiesce();
+        let settled = self.sim.wait_settled(SETTLE_MAX) && self.sim.wait_delivered(SETTLE_MAX);
+        let (store, book) = (SqliteStore::open(&database(self.folder.path()))?, truth::book(&self.sim));
+        let mut last = truth::Comparison::default();
+        let mut failed = None;
+        let agrees = self.wait(SETTLE_MAX, LOOK_EVERY, || match store.priced_rows() {
+            Ok(rows) => {
+                last = truth::compare(&rows, &book, &self.sim.last_valid_prices());
+                last.wrong.is_empty() && last.wrong_shifted.is_empty() && last.right.len() == 4
+            }
+            Err(error) => {
+                failed = Some(error);
+                true
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        // Two statuses a second apart that say the same: nothing is on its way to the spool.
+        let mut before = None;
+        self.wait(SETTLE_MAX, Duration::from_millis(1_100), || {
+            let Some(status) = daemon.status().and_then(|status| status.user_data) else { return false };
+            let is_at_rest = status.written == status.synced && before == Some(status.written);
+            before = Some(status.written);
+            is_at_rest
+        })?;
+        let right: usize = last.right.values().sum();
+        let first = last.wrong.iter().chain(&last.wrong_shifted).next();
+        let detail = first.map_or_else(
+            || format!("{right} rows hold the exchange's last valid price after {KILLS} kills"),
+            |first| format!("rows differ after {KILLS} kills, the first: {first}"),
+        );
+        Ok(CheckReport { name: "table_is_truth", ok: settled && agrees && right > 0, detail })
+    }
+
+    /// Reads the dead daemon's spool from its beginning and holds it against the exchange's ledgers.
+    fn judge_spool(&self) -> io::Result<PrivateReport> {
+        let disk = FolderDisk::open(&self.folder.path().join("spool"))?;
+        let mut epoch = [0; 16];
+        getrandom::fill(&mut epoch).map_err(io::Error::other)?;
+        let config = SpoolConfig { in_flight_max: RECORDS_MAX, ..SpoolConfig::default() };
+        let mut opened = spool::open(disk, config, Epoch(epoch), self.clock.now()).map_err(io::Error::other)?;
+        let (mut batch, mut skipped) = (ReadBatch::new(RECORDS_MAX), Vec::new());
+        let mut all: BTreeMap<u64, Consumed> = BTreeMap::new();
+        while opened.reader.read(&mut batch, &mut skipped)? > 0 {
+            for record in batch.iter() {
+                match record.kind {
+                    Kind::Frame => all.entry(record.account.0).or_default().frames.push(record.payload.to_vec()),
+                    Kind::Gap => all.entry(record.account.0).or_default().push_gap(record.payload)?,
+                    Kind::Liveness | Kind::Recovered => {}
+                }
+            }
+        }
+        let mut report = accounts::hold_against(&self.sim, &self.rows, &all);
+        if !skipped.is_empty() {
+            report.complaints.push(format!("{} stretches of the spool cannot be read", skipped.len()));
+        }
+        Ok(report)
+    }
+
+    fn report(&self, table: CheckReport, spool: PrivateReport) -> Report {
+        let PrivateReport { complaints, delivered, distinct, frames, gaps, covered } = spool;
+        let detail = complaints.first().map_or_else(
+            || {
+                format!(
+                    "{distinct} of {delivered} distinct frames delivered are in the spool, in order per account; {covered} \
+                     frames missing, each inside one of {gaps} gaps"
+                )
+            },
+            |first| format!("{} complaints, the first: {first}", complaints.len()),
+        );
+        // Each kill leaves a gap for each account, or it was no kill of a live daemon.
+        let ok = complaints.is_empty() && frames > 0 && gaps >= u64::from(KILLS) * ACCOUNTS as u64;
+        let checks = vec![table, CheckReport { name: "frames_are_spooled", ok, detail }];
+        Report {
+            ok: checks.iter().all(|check| check.ok),
+            seconds: self.clock.now().mono.since(crate::domain::Mono::ZERO).as_secs_f64(),
+            seed: self.seed,
+            kills: KILLS,
+            frames,
+            gaps,
+            covered,
+            checks,
+        }
+    }
+}
+
+/// The daemon's process; killed when dropped.
+struct Daemon {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Daemon {
+    fn start(folder: &Path) -> io::Result<Daemon> {
+        let log = File::options().create(true).append(true).open(folder.join("log"))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["--settings", SETTINGS, "run"])
+            .current_dir(folder)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        Ok(Daemon { child, folder: folder.to_owned() })
+    }
+
+    /// What this very process wrote into its status file last.
+    fn status(&self) -> Option<Status> {
+        Status::read(&self.folder.join("status.json")).ok().filter(|status| status.pid == self.child.id())
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// SIGKILL, and its end.
+    fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // One that is dead already is what was wanted.
+        let _ = self.kill();
+    }
+}
+
+/// The settings that differ from the defaults, as an operator writes them.
+fn write_settings(folder: &Path, settings: &Settings) -> io::Result<()> {
+    let text = |path: &Path| format!("{:?}", path.display().to_string());
+    let mut lines = vec![
+        "ops.status_file = \"status.json\"".to_owned(),
+        "ops.status_interval_s = 1".to_owned(),
+        "ops.page = \"off\"".to_owned(),
+        format!("store.url = {:?}", settings.store.url.expose()),
+        format!("prices.url = {:?}", settings.prices.url),
+        format!("user_data.url = {:?}", settings.user_data.url),
+        format!("user_data.discovery_s = {}", settings.user_data.discovery.as_secs()),
+        format!("user_data.liveness_mark_s = {}", settings.user_data.liveness_mark.as_secs()),
+        format!("spool.folder = {}", text(&settings.spool.folder)),
+        format!("net.connect_file = {}", text(&settings.net.connect_file)),
+    ];
+    lines.extend(settings.net.extra_roots.as_deref().map(|roots| format!("net.extra_roots = {}", text(roots))));
+    for venue in crate::domain::Venue::ALL {
+        let base = settings.net.rest_base(venue).unwrap_or_default();
+        lines.push(format!("net.rest_{} = {base:?}", venue.canonical()));
+    }
+    fs::write(folder.join(SETTINGS), lines.join("\n") + "\n")
+}
