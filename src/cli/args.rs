@@ -10,6 +10,7 @@ use super::account_args::AccountsCommand;
 #[cfg(feature = "sim")]
 use super::demo::check::Check;
 use super::exit::Exit;
+use super::spool_args::SpoolCommand;
 use crate::domain::Venue;
 
 /// The whole command line.
@@ -79,6 +80,9 @@ pub enum Command {
     /// Whose private streams are read: add, list, enable, disable, remove
     #[command(subcommand)]
     Accounts(AccountsCommand),
+    /// The frames on disk: list, show, and replay onto the queue
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Create the tables, or add the columns that existing ones lack
     #[command(long_about = MIGRATE)]
     Migrate(MigrateArgs),
