@@ -7,6 +7,7 @@ pub mod account_args;
 mod accounts;
 pub mod args;
 mod check;
+mod check_accounts;
 #[cfg(feature = "sim")]
 mod demo;
 pub mod exit;

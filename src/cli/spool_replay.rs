@@ -45,7 +45,7 @@ pub(super) fn run(loaded: &Loaded, view: &SpoolView, args: &ReplayArgs) -> Resul
         return Err(CommandError::new(Exit::Usage, sentence));
     }
     let canonicals = canonicals(loaded, &exchanges)?;
-    let (sink, shape) = account_wiring::replay_sink(&loaded.settings)?;
+    let (sink, shape) = account_wiring::side_sink(&loaded.settings, "replay")?;
     let mut replay = Replay {
         sink,
         writer: JobWriter::new(shape),

@@ -125,12 +125,12 @@ fn spool_config(settings: &Settings, command: &str) -> SpoolConfig {
     }
 }
 
-/// Where a person's replay goes, and what its jobs look like: a producer of its own, so that the daemon's watermark stays.
+/// The queue for a command (`purpose`) beside the daemon: a producer of its own, so that the daemon's watermark stays.
 ///
 /// # Errors
 /// [`BadSetting`], the first one found.
-pub fn replay_sink(settings: &Settings) -> Result<(Box<dyn JobSink>, JobShape), BadSetting> {
-    sink(settings, ":replay")
+pub fn side_sink(settings: &Settings, purpose: &str) -> Result<(Box<dyn JobSink>, JobShape), BadSetting> {
+    sink(settings, &format!(":{purpose}"))
 }
 
 /// Where jobs go, and what they look like.

@@ -56,4 +56,4 @@ pub use recover::{Opened, open};
 pub use report::{AccountFound, Damage, Loss, OpenError, OpenReport};
 pub use state::{FullReason, Positions, SpoolConfig, SpoolStatus, SyncMode};
 pub use sync::{SyncTurn, Syncer};
-pub use view::{AccountView, Holder, SegmentView, SpoolSurvey, SpoolView};
+pub use view::{AccountView, FolderLook, Holder, SegmentView, SpoolSurvey, SpoolView};

@@ -100,6 +100,35 @@ pub struct SpoolSurvey {
     pub holder: Holder,
 }
 
+/// What a folder offers to a spool that is to be kept there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderLook {
+    /// The folder, or where it is not there the nearest one above it.
+    pub nearest: PathBuf,
+    /// Whether this process may write there.
+    pub is_writable: bool,
+    /// Bytes that an ordinary user may still write.
+    pub free: u64,
+}
+
+impl FolderLook {
+    /// Looks, and makes nothing.
+    ///
+    /// # Errors
+    /// The system's, or what is there is no folder.
+    pub fn at(folder: &Path) -> io::Result<FolderLook> {
+        let nearest = folder.ancestors().find(|path| path.exists()).filter(|path| !path.as_os_str().is_empty());
+        let nearest = nearest.unwrap_or(Path::new("."));
+        if !nearest.is_dir() {
+            return Err(io::Error::other(format!("{} is no folder", nearest.display())));
+        }
+        let is_writable =
+            rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
+        let stat = rustix::fs::statvfs(nearest)?;
+        Ok(FolderLook { nearest: nearest.to_owned(), is_writable, free: stat.f_bavail.saturating_mul(stat.f_frsize) })
+    }
+}
+
 struct Segment {
     header: SegmentHeader,
     file: Arc<File>,
