@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::account_args::AccountsCommand;
 #[cfg(feature = "sim")]
 use super::demo::check::Check;
 use super::exit::Exit;
+use super::spool_args::SpoolCommand;
 use crate::domain::Venue;
 
 /// The whole command line.
@@ -79,6 +80,9 @@ pub enum Command {
     /// Whose private streams are read: add, list, enable, disable, remove
     #[command(subcommand)]
     Accounts(AccountsCommand),
+    /// The frames on disk: list, show, and replay onto the queue
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Create the tables, or add the columns that existing ones lack
     #[command(long_about = MIGRATE)]
     Migrate(MigrateArgs),
@@ -112,7 +116,7 @@ pub enum PrintCommand {
     Settings,
     /// The PHP job that a Laravel application needs to consume the queue
     LaravelAdapter,
-    /// A program section for supervisord that runs `prices`
+    /// A program section for supervisord that runs a daemon
     Supervisor(SupervisorArgs),
 }
 
@@ -135,12 +139,27 @@ pub struct SyncArgs {
 /// `print supervisor`
 #[derive(Args, Clone, Debug, Default)]
 pub struct SupervisorArgs {
+    /// Which daemon it runs
+    #[arg(long, value_name = "ROLE", default_value = "prices")]
+    pub role: SupervisedRole,
     /// User that the daemon runs as [default: a comment to fill in]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
     /// Working directory, where relative paths of the settings start [default: the current one]
     #[arg(long, value_name = "DIR")]
     pub directory: Option<PathBuf>,
+}
+
+/// A daemon by its command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SupervisedRole {
+    /// Mark prices into the database
+    #[default]
+    Prices,
+    /// Private streams onto the queue
+    UserData,
+    /// Both in one process
+    Run,
 }
 
 /// `status`
@@ -294,8 +313,10 @@ Serves Binance's mark-price stream and the instrument lists on loopback, over re
 
 /// What `check --help` teaches.
 pub const CHECK: &str = "\
-Check settings, database and symbol map, and write nothing.
+Check settings, database, symbol map, accounts, spool and queue, and write nothing.
 
 Prints the settings in force and where they come from, the shape of the tables, the symbol map with every pair whose
 price is shifted by a power of ten and every pair that gets no price, the memory plan, what would be updated, and what
-to ALTER for speed. Exit code 0 if `prices` would work, 1 or 78 if not.";
+to ALTER for speed. Where accounts or a queue are set, also whether credentials can be decrypted, how long it takes until all
+accounts may be connected, whether the spool's folder is usable, and what the queue's server says of its memory and persistence.
+Exit code 0 if the daemons would work, 1, 69, 77 or 78 if not.";

@@ -1,4 +1,4 @@
-//! `check`: what `prices` would do with these settings and this database. Reads, and writes nothing.
+//! `check`: what the daemons would do with these settings and this database. Reads, and writes nothing.
 //!
 //! Every part is told even where an earlier one failed, so that one run shows all there is to mend.
 
@@ -34,11 +34,17 @@ pub(super) fn run(loaded: &Loaded) -> Result<Exit, CommandError> {
         report.fail(&error);
         exit = if exit == Exit::Ok { error.exit } else { exit };
     }
+    let has_private = report.private_streams(loaded).unwrap_or_else(|error| {
+        report.fail(&error);
+        exit = if exit == Exit::Ok { error.exit } else { exit };
+        true
+    });
     report.section("memory");
     report.line(MemoryPlan::of_prices(&loaded.settings));
     let problems = report.problems;
     report.text.push('\n');
     match problems {
+        0 if has_private => report.line("check: prices and user-data would run with this"),
         0 => report.line("check: prices would run with this"),
         n => report.line(format_args!("check: {n} to mend, marked with !!")),
     }
@@ -51,26 +57,26 @@ pub(super) fn run(loaded: &Loaded) -> Result<Exit, CommandError> {
 
 /// The report as it grows.
 #[derive(Default)]
-struct Text {
+pub(super) struct Text {
     text: String,
     problems: usize,
 }
 
 impl Text {
-    fn section(&mut self, title: &str) {
+    pub(super) fn section(&mut self, title: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
         let _ = writeln!(self.text, "{title}");
     }
 
-    fn line(&mut self, line: impl std::fmt::Display) {
+    pub(super) fn line(&mut self, line: impl std::fmt::Display) {
         for line in line.to_string().lines() {
             let _ = writeln!(self.text, "  {line}");
         }
     }
 
-    fn problem(&mut self, line: impl std::fmt::Display) {
+    pub(super) fn problem(&mut self, line: impl std::fmt::Display) {
         self.problems += 1;
         self.line(format_args!("!! {line}"));
     }

@@ -7,6 +7,7 @@ pub mod account_args;
 mod accounts;
 pub mod args;
 mod check;
+mod check_accounts;
 #[cfg(feature = "sim")]
 mod demo;
 pub mod exit;
@@ -16,6 +17,9 @@ mod print;
 mod secret_input;
 #[cfg(feature = "sim")]
 mod sim;
+mod spool;
+pub mod spool_args;
+mod spool_replay;
 mod status;
 mod store;
 mod symbols;
@@ -67,6 +71,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         #[cfg(feature = "sim")]
         Command::Sim(args) => sim::run(args),
         Command::Accounts(command) => accounts::run(&load_settings(cli)?, command),
+        Command::Spool(command) => spool::run(&load_settings(cli)?, command),
         Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
         Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
         Command::Print(PrintCommand::Settings) => print::settings(),

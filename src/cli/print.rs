@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::args::SupervisorArgs;
+use super::args::{SupervisedRole, SupervisorArgs};
 use super::exit::{CommandError, Exit};
 use super::out;
 use crate::domain::limits::STOP_MAX;
@@ -26,7 +26,7 @@ pub(super) fn supervisor(settings: Option<&Path>, args: &SupervisorArgs) -> Resu
     let here = std::env::current_dir().map_err(|error| unknown("the current directory", error))?;
     let directory = args.directory.as_ref().map_or_else(|| here.clone(), |directory| here.join(directory));
     let settings = settings.map(|settings| here.join(settings));
-    out(&section(&binary, settings.as_deref(), &directory, args.user.as_deref())?)?;
+    out(&section(args.role, &binary, settings.as_deref(), &directory, args.user.as_deref())?)?;
     Ok(Exit::Ok)
 }
 
@@ -36,13 +36,51 @@ const STOP_WAIT_S: u64 = 2 * STOP_MAX.as_secs();
 const START_S: u64 = 5;
 const _: () = assert!(STOP_WAIT_S > STOP_MAX.as_secs());
 
+impl SupervisedRole {
+    const fn command(self) -> &'static str {
+        match self {
+            SupervisedRole::Prices => "prices",
+            SupervisedRole::UserData => "user-data",
+            SupervisedRole::Run => "run",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            SupervisedRole::Prices => "Price daemon",
+            SupervisedRole::UserData => "User-data daemon",
+            SupervisedRole::Run => "Price and user-data daemon",
+        }
+    }
+
+    /// When it ends by itself.
+    const fn ends(self) -> &'static str {
+        match self {
+            SupervisedRole::Prices => {
+                "\
+; Every end is followed by a start. The daemon ends by itself in three cases only:
+;   75  no price for prices.silence_exit_s: a fresh process is wanted
+;   75  another process writes these prices; it waited for that one, and is tried again
+;   78  settings that cannot work: it ends within startsecs, and after startretries supervisord says FATAL
+; An absent venue or database never ends it."
+            }
+            SupervisedRole::UserData | SupervisedRole::Run => {
+                "\
+; Every end is followed by a start. Settings that cannot work end the daemon (78) within startsecs, and after startretries
+; supervisord says FATAL. An absent venue, database or queue never ends it."
+            }
+        }
+    }
+}
+
 fn section(
+    role: SupervisedRole,
     binary: &Path,
     settings: Option<&Path>,
     directory: &Path,
     user: Option<&str>,
 ) -> Result<String, CommandError> {
-    let mut command = format!("{} prices", word(binary)?);
+    let mut command = format!("{} {}", word(binary)?, role.command());
     if let Some(settings) = settings {
         command.push_str(&format!(" --settings {}", word(settings)?));
     }
@@ -50,18 +88,14 @@ fn section(
     let directory = value(directory)?;
     Ok(format!(
         "\
-; Price daemon of kraite-streams. Put this file into supervisord's conf.d, then: supervisorctl update
-[program:kraite-streams-prices]
+; {title} of kraite-streams. Put this file into supervisord's conf.d, then: supervisorctl update
+[program:kraite-streams-{program}]
 command={command}
 directory={directory}
 {user}
 numprocs=1
 autostart=true
-; Every end is followed by a start. The daemon ends by itself in three cases only:
-;   75  no price for prices.silence_exit_s: a fresh process is wanted
-;   75  another process writes these prices; it waited for that one, and is tried again
-;   78  settings that cannot work: it ends within startsecs, and after startretries supervisord says FATAL
-; An absent venue or database never ends it.
+{ends}
 autorestart=true
 exitcodes=0
 startsecs={START_S}
@@ -80,6 +114,9 @@ stdout_logfile_backups=5
 ;environment=KRAITE_STORE_URL=\"postgres://kraite:password@127.0.0.1:5432/kraite\"
 ",
         bound = STOP_MAX.as_secs(),
+        title = role.title(),
+        program = role.command(),
+        ends = role.ends(),
     ))
 }
 
@@ -112,6 +149,7 @@ mod tests {
     #[test]
     fn the_section_has_every_key_that_matters() {
         let text = section(
+            SupervisedRole::Prices,
             Path::new("/opt/kraite streams/bin"),
             Some(Path::new("/etc/it's 5%.toml")),
             Path::new("/var/lib/100%"),
@@ -147,10 +185,21 @@ mod tests {
     #[test]
     fn what_the_file_cannot_hold_is_refused() {
         let bad = Path::new("/a\nautostart=false");
-        assert!(section(bad, None, Path::new("/"), None).is_err());
-        assert!(section(Path::new("/a"), Some(bad), Path::new("/"), None).is_err());
-        assert!(section(Path::new("/a"), None, bad, None).is_err());
-        let plain = section(Path::new("/a"), None, Path::new("/"), None).unwrap();
+        assert!(section(SupervisedRole::Run, bad, None, Path::new("/"), None).is_err());
+        assert!(section(SupervisedRole::Prices, Path::new("/a"), Some(bad), Path::new("/"), None).is_err());
+        assert!(section(SupervisedRole::Prices, Path::new("/a"), None, bad, None).is_err());
+        let plain = section(SupervisedRole::Prices, Path::new("/a"), None, Path::new("/"), None).unwrap();
         assert!(plain.contains("\ncommand=/a prices\n") && plain.contains("\n;user=kraite\n"));
+    }
+
+    #[test]
+    fn name_and_command_follow_the_role() {
+        for (role, command) in
+            [(SupervisedRole::Prices, "prices"), (SupervisedRole::UserData, "user-data"), (SupervisedRole::Run, "run")]
+        {
+            let text = section(role, Path::new("/a"), None, Path::new("/"), None).unwrap();
+            assert!(text.contains(&format!("\n[program:kraite-streams-{command}]\ncommand=/a {command}\n")), "{text}");
+            assert!(text.contains("\n; Every end is followed by a start.") && text.contains("\nautorestart=true\n"));
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::Instrument;
 use crate::store::rows::MapRows;
 use crate::store::schema::Step;
 use crate::store::shape::TableShape;
+use crate::store::user_data::UserDataTables;
 use crate::store::{StoreUrl, WriteCounts};
 
 #[cfg(not(any(feature = "server", feature = "embedded")))]
@@ -72,6 +73,16 @@ impl AnyStore {
             AnyStore::Postgres(store) => Ok(store.map_rows()?),
             #[cfg(feature = "embedded")]
             AnyStore::Sqlite(store) => Ok(store.map_rows()?),
+        }
+    }
+
+    /// The tables of the user-data role.
+    pub(super) fn user_data(&mut self) -> &mut dyn UserDataTables {
+        match self {
+            #[cfg(feature = "server")]
+            AnyStore::Postgres(store) => store,
+            #[cfg(feature = "embedded")]
+            AnyStore::Sqlite(store) => store,
         }
     }
 

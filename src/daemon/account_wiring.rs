@@ -73,7 +73,7 @@ pub fn account_role(settings: &Settings, command: &str, random: &mut Random) -> 
         .map_err(|error| bad("spool.folder", format!("no random bytes for its epoch: {error}")))?;
     let limit = ConnectLimit::new(settings.net.connects_per_window as usize, settings.net.connect_window);
     let gate = SharedWindow::new(Some(settings.net.connect_file.clone()), limit, random.next_u64());
-    let (sink, shape) = sink(settings)?;
+    let (sink, shape) = sink(settings, "")?;
     Ok(AccountRoleConfig {
         host: HostConfig { base, choice: choice(user_data.spelling), session, found: Vec::new() },
         threads: user_data.threads,
@@ -127,8 +127,16 @@ fn spool_config(settings: &Settings, command: &str) -> SpoolConfig {
     }
 }
 
+/// The queue for a command (`purpose`) beside the daemon: a producer of its own, so that the daemon's watermark stays.
+///
+/// # Errors
+/// [`BadSetting`], the first one found.
+pub fn side_sink(settings: &Settings, purpose: &str) -> Result<(Box<dyn JobSink>, JobShape), BadSetting> {
+    sink(settings, &format!(":{purpose}"))
+}
+
 /// Where jobs go, and what they look like.
-fn sink(settings: &Settings) -> Result<(Box<dyn JobSink>, JobShape), BadSetting> {
+fn sink(settings: &Settings, producer_suffix: &str) -> Result<(Box<dyn JobSink>, JobShape), BadSetting> {
     let queue = &settings.queue;
     let class = match (&queue.target, &queue.job_class) {
         (_, Some(class)) => class.clone(),
@@ -143,17 +151,24 @@ fn sink(settings: &Settings) -> Result<(Box<dyn JobSink>, JobShape), BadSetting>
             let (sink, _) = in_process_queue();
             Ok((Box::new(sink), shape))
         }
-        QueueTarget::Redis(url) => redis_sink(settings, url.expose(), &class).map(|sink| (sink, shape)),
+        QueueTarget::Redis(url) => {
+            redis_sink(settings, url.expose(), &class, producer_suffix).map(|sink| (sink, shape))
+        }
     }
 }
 
 #[cfg(not(feature = "server"))]
-fn redis_sink(_: &Settings, _: &str, _: &str) -> Result<Box<dyn JobSink>, BadSetting> {
+fn redis_sink(_: &Settings, _: &str, _: &str, _: &str) -> Result<Box<dyn JobSink>, BadSetting> {
     Err(bad("queue.url", "this build has no Redis: build with the feature `server`, or set \"in_process\""))
 }
 
 #[cfg(feature = "server")]
-fn redis_sink(settings: &Settings, url: &str, class: &str) -> Result<Box<dyn JobSink>, BadSetting> {
+fn redis_sink(
+    settings: &Settings,
+    url: &str,
+    class: &str,
+    producer_suffix: &str,
+) -> Result<Box<dyn JobSink>, BadSetting> {
     use crate::queue::{HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisUrl};
 
     let queue = &settings.queue;
@@ -162,7 +177,7 @@ fn redis_sink(settings: &Settings, url: &str, class: &str) -> Result<Box<dyn Job
     // One name a spool: two spools with one name would take each other's pushes for lost memory.
     let folder = settings.spool.folder.canonicalize().unwrap_or_else(|_| settings.spool.folder.clone());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let producer = format!("{}:{}", host.trim(), folder.display());
+    let producer = format!("{}:{}{producer_suffix}", host.trim(), folder.display());
     let mut config = match sentinels(url) {
         None => RedisConfig::new(parse(url)?, keys, producer),
         Some((urls, service)) => {

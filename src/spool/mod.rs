@@ -41,6 +41,7 @@ mod segments;
 mod state;
 mod survey;
 pub mod sync;
+pub mod view;
 mod windows;
 
 pub use append::{AppendError, Appended, Appender};
@@ -55,3 +56,4 @@ pub use recover::{Opened, open};
 pub use report::{AccountFound, Damage, Loss, OpenError, OpenReport};
 pub use state::{FullReason, Positions, SpoolConfig, SpoolStatus, SyncMode};
 pub use sync::{SyncTurn, Syncer};
+pub use view::{AccountView, FolderLook, Holder, SegmentView, SpoolSurvey, SpoolView};
