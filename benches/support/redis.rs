@@ -65,10 +65,15 @@ fn measure(url: &str, name: &str, frames: &[Vec<u8>]) -> bool {
                 batch.add(&mut writer, &record(position, raw), None, Mono::ZERO).expect("a sound record");
             }
             let before = Allocations::of_this_thread();
-            samples.time(push < WARM_UP, || match producer.push(&batch) {
+            let mut pushed = None;
+            samples.time(push < WARM_UP, || pushed = Some(producer.push(&batch)));
+            match pushed.expect("it was pushed") {
                 Ok(pushed) => depth = pushed.depth,
-                Err(error) => println!("Redis refused: {}", error.class),
-            });
+                Err(error) => {
+                    println!("Redis rows failed: {}", error.class);
+                    return false;
+                }
+            }
             calls += Allocations::of_this_thread().since(before).calls;
         }
         let micros = samples.median().as_secs_f64() * 1e6 / size as f64;
