@@ -139,7 +139,8 @@ impl AccountHost {
                 self.names.lock().entry(id).or_default().0 = account.name;
                 self.generations.insert(id, key_generation);
                 self.end(id);
-                self.accounts.insert(AccountCell::new(fresh));
+                let lane = Arc::clone(&self.loop_of(id).lane);
+                self.accounts.insert(AccountCell::new(fresh, lane));
             }
             AccountCommand::KeyChanged { key, key_generation, replaced, .. } => {
                 self.generations.insert(id, key_generation);
@@ -175,14 +176,14 @@ impl AccountHost {
 
     fn with(&self, id: AccountId, work: impl FnOnce(&mut Account)) {
         if let Some(cell) = self.accounts.cell(id) {
-            cell.account(work);
+            cell.account(self.clock.now(), work);
         }
     }
 
     /// Ends the stream that this account has, if it has one.
     fn end(&self, id: AccountId) {
         if let Some(cell) = self.accounts.cell(id) {
-            cell.account(Account::stop);
+            cell.account(self.clock.now(), Account::stop);
             if let Err(error) = self.loop_of(id).control.remove(id.0) {
                 tracing::error!(account = id.0, "its stream could not be ended: {error}");
             }
@@ -198,17 +199,17 @@ impl AccountHost {
         }
         for cell in self.accounts.all() {
             let id = cell.id();
-            if let Some(url) = cell.account(Account::poll_open)
+            if let Some(url) = cell.account(now, Account::poll_open)
                 && !self.open(&cell, url.expose())
             {
-                cell.account(Account::handle_open_refused);
+                cell.account(now, Account::handle_open_refused);
             }
-            if let Some(pace) = cell.account(|account| account.poll_nudge(now)) {
+            if let Some(pace) = cell.account(now, |account| account.poll_nudge(now)) {
                 // A loop that is busy is nudged again.
                 let _ = self.loop_of(id).control.reconnect(id.0, None, pace_of(pace));
             }
             let generation = self.generations.get(&id).copied().unwrap_or_default();
-            if cell.account(|account| account.wants_key()) && self.told_gone.insert(id, generation) != Some(generation)
+            if cell.account(now, |account| account.wants_key()) && self.told_gone.insert(id, generation) != Some(generation)
             {
                 self.control.key_expired(id.0 as i64, generation);
             }
@@ -240,7 +241,7 @@ impl AccountHost {
         };
         let mut config = self.config.session.clone();
         config.url = url;
-        let intake = Intake::new(Arc::clone(cell), Arc::clone(&hosted.lane));
+        let intake = Intake::new(Arc::clone(cell));
         let consumer = Box::new(AccountConsumer::new(intake));
         hosted.control.add(cell.id().0, Stream { config, consumer }).is_ok()
     }
@@ -260,7 +261,7 @@ impl LoopReading {
     fn hold(&self, account: AccountId, held: bool) {
         if let Some(cell) = self.accounts.cell(account) {
             let now = self.clock.now();
-            cell.account(|account| account.handle_hold(held, now));
+            cell.account(now, |account| account.handle_hold(held, now));
         }
     }
 

@@ -19,7 +19,7 @@ fn the_largest_unfinished_message_is_cut_and_the_others_are_finished() {
     const SMALL: usize = 100_000;
     const LARGE: usize = 1_000_000;
     // Less than all together, more than all but the large one at their loosest.
-    const POOL: usize = 1_400_000;
+    const POOL: usize = 1_050_000;
     let authority = Authority::new("ours");
     // Nobody's message ends before the large one is cut.
     let is_cut = Arc::new(AtomicBool::new(false));
