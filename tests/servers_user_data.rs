@@ -7,6 +7,8 @@
 mod daemon_process;
 #[path = "servers_user_data/deaths.rs"]
 mod deaths;
+#[path = "servers_user_data/discovery.rs"]
+mod discovery;
 #[path = "servers_user_data/faults.rs"]
 mod faults;
 #[path = "support/redis_server.rs"]
