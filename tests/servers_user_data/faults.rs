@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kraite_streams::sim::{AccountFault, ExpiryNotice};
 
+use crate::daemon_process::run;
 use crate::redis_server::RedisServer;
 use crate::rig::{
     SETTINGS, assert_ledgers_agree, connections, prepare, queued, simulator, start, wait_live, wait_until,
@@ -106,6 +107,45 @@ fn a_key_that_dies_in_silence_is_found_by_its_keep_alive() {
     wait_until("a new connection", &daemon, || connections(&sim)[0].is_some_and(|new| Some(new) != before[0]));
     wait_live(&mut daemon, 2);
     assert_eq!(connections(&sim)[1], before[1]);
+    assert_ledgers_agree(&sim, &redis, &mut daemon);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn revoked_credentials_show_as_degraded_until_they_are_restored() {
+    let (folder, sim, redis) = (tempfile::tempdir().unwrap(), simulator(3, 50.0), RedisServer::start(&[]));
+    let settings = prepare(folder.path(), &sim, &redis);
+    let mut daemon = start(folder.path(), &sim, &settings);
+    wait_live(&mut daemon, 3);
+    let before = connections(&sim);
+    sim.set_revoked(0, true);
+    sim.inject(AccountFault::ExpireKey { notice: ExpiryNotice::Number }.on(0));
+    let status = daemon.wait_status("a degraded account", |status| {
+        status.user_data.as_ref().is_some_and(|user_data| {
+            user_data.live == 2 && user_data.streams.iter().any(|stream| stream.id == 1 && stream.degraded.is_some())
+        })
+    });
+    assert!(status.alarms.iter().any(|alarm| alarm.contains("a0")), "{:?}", status.alarms);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(connections(&sim)[1..], before[1..]);
+    sim.set_revoked(0, false);
+    // It would be asked again after minutes; an operator who switches it off and on need not wait.
+    for command in ["disable", "enable"] {
+        let (code, out, err) = run(folder.path(), &["--settings", SETTINGS, "accounts", command, "a0"]);
+        assert_eq!(code, 0, "{out}{err}");
+        daemon.wait_status(command, |status| {
+            status.user_data.as_ref().is_some_and(|user_data| (user_data.accounts == 3) == (command == "enable"))
+        });
+    }
+    wait_live(&mut daemon, 3);
+    let status = daemon.wait_status("no degraded account", |status| {
+        status
+            .user_data
+            .as_ref()
+            .is_some_and(|user_data| user_data.streams.iter().all(|stream| stream.degraded.is_none()))
+    });
+    assert!(!status.alarms.iter().any(|alarm| alarm.contains("a0")), "{:?}", status.alarms);
+    assert_eq!(connections(&sim)[1..], before[1..]);
     assert_ledgers_agree(&sim, &redis, &mut daemon);
     assert_eq!(daemon.stop(), 0);
 }
