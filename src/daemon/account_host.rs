@@ -209,7 +209,8 @@ impl AccountHost {
                 let _ = self.loop_of(id).control.reconnect(id.0, None, pace_of(pace));
             }
             let generation = self.generations.get(&id).copied().unwrap_or_default();
-            if cell.account(now, |account| account.wants_key()) && self.told_gone.insert(id, generation) != Some(generation)
+            if cell.account(now, |account| account.wants_key())
+                && self.told_gone.insert(id, generation) != Some(generation)
             {
                 self.control.key_expired(id.0 as i64, generation);
             }
