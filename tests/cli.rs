@@ -123,6 +123,41 @@ fn the_supervisor_section_names_this_binary() {
     );
 }
 
+#[test]
+fn the_supervisor_section_follows_the_role() {
+    let folder = tempfile::tempdir().unwrap();
+    for role in ["prices", "user-data", "run"] {
+        let section = [format!("[program:kraite-streams-{role}]"), format!(" {role}\n")];
+        let output = run(folder.path(), &["print", "supervisor", "--role", role]);
+        check(&output, 0, &section.each_ref().map(String::as_str), &[]);
+    }
+    check(&run(folder.path(), &["print", "supervisor", "--role", "all"]), 64, &[], &["user-data"]);
+}
+
+/// Without a database file, the rest of `check` has nothing to mend either.
+#[cfg(all(feature = "embedded", feature = "server"))]
+#[test]
+fn check_looks_at_accounts_spool_and_queue_and_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    check(&run(here, &["check"]), 0, &["user data\n  no account is to be streamed", "prices would run with this"], &[]);
+    assert_eq!(std::fs::read_dir(here).unwrap().count(), 0, "check left traces");
+
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("redis://:geheim@127.0.0.1:{port}/0");
+    let with_class = |class: &str| {
+        let variables = [("KRAITE_QUEUE_URL", url.as_str()), ("KRAITE_QUEUE_JOB_CLASS", class)];
+        run_with(here, &["check"], &variables)
+    };
+    check(&with_class(""), 78, &[], &["queue.job_class is missing"]);
+    // It would take every job and run none.
+    let output = with_class(kraite_streams::queue::job_class::STEP_DISPATCHER_CLASS);
+    let told = ["!! queue.job_class: ", "0 accounts are to be streamed", "is not there yet", "MiB free"];
+    check(&output, 1, &told, &[]);
+    check(&with_class("App\\Jobs\\UserDataEvent"), 69, &["queue\n  redis://", "1 to mend"], &[]);
+    assert_eq!(std::fs::read_dir(here).unwrap().count(), 0, "check left traces");
+}
+
 fn healthy_status() -> Status {
     let now = SystemClock::start().now().wall;
     let mut status = Status::new("prices", now, Duration::from_secs(2));
