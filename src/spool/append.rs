@@ -268,7 +268,12 @@ impl<D: Disk> Appender<D> {
         if over > 0 && self.core.sweep(now.wall, over).map_err(AppendError::Io)? < over {
             return Err(self.note(FullReason::Spool));
         }
-        let full = self.core.state.lock().full == Some(FullReason::Disk);
+        let mut full = self.core.state.lock().full == Some(FullReason::Disk);
+        // While it is full nobody may be read, so that no frame comes which could find out that it no longer is.
+        if full && now.mono >= self.retry_at && self.check_room(batch, now).is_ok() {
+            self.core.state.lock().full = None;
+            full = false;
+        }
         if !full && self.current.as_ref().is_none_or(|current| current.reserve.is_none()) {
             let fits = self.current.as_ref().is_some_and(|current| current.len + len <= self.core.config.segment_bytes);
             let tried = if fits { Ok(()) } else { self.begin_segment(Source::New, now) };

@@ -481,8 +481,7 @@ impl<D: Disk> Dispatcher<D> {
         }
         let told = self.damage.iter().take_while(|damage| self.parts.damage.tell(**damage)).count();
         self.damage.drain(..told);
-        let positions = self.parts.reader.status().positions;
-        let is_crowded = positions.dispatched - positions.acked > SPOOL_IN_FLIGHT_MAX as u64 / 2;
+        let is_crowded = self.acks.in_flight() > SPOOL_IN_FLIGHT_MAX / 2;
         let let_go = self.acks.lift(now, is_crowded);
         if let_go > 0 {
             self.own.let_go += let_go as u64;

@@ -264,6 +264,7 @@ impl<D: Disk> Spooler<D> {
             for (&account, held) in &mut self.held {
                 batch.move_account(account, &mut held.records);
             }
+            let is_marks = batch.is_marks();
             match self.appender.append(&mut batch, now) {
                 Ok(appended) => {
                     written += appended.written;
@@ -282,7 +283,10 @@ impl<D: Disk> Spooler<D> {
                     if let Some(lane) = lane {
                         self.lanes[lane].give_back(batch);
                     }
-                    self.open(now);
+                    // A full spool takes marks too, which says nothing about frames.
+                    if !is_marks {
+                        self.open(now);
+                    }
                 }
                 Err(error) => {
                     self.pending.push_front((batch, lane));

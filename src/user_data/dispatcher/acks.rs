@@ -13,6 +13,9 @@ pub(super) struct Acks {
     pushed: VecDeque<u64>,
     /// Behind the last record that was looked at.
     seen_end: u64,
+    /// Records that were looked at and may not be acknowledged yet: the spool counts them as in flight. Positions leap, so
+    /// their difference is no number of records.
+    seen: VecDeque<u64>,
     rows: VecDeque<Pin>,
     poison: VecDeque<Pin>,
 }
@@ -32,6 +35,7 @@ impl Acks {
     /// A record was looked at: its job is in the batch at hand, or it has none.
     pub fn handle_seen(&mut self, position: u64) {
         self.seen_end = position + 1;
+        self.seen.push_back(position);
     }
 
     pub fn handle_pushed(&mut self, position: u64) {
@@ -65,6 +69,11 @@ impl Acks {
         before - self.rows.len() - self.poison.len()
     }
 
+    /// Records that were looked at and may not be acknowledged yet.
+    pub fn in_flight(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Whether a row is awaited.
     pub fn awaits_rows(&self) -> bool {
         !self.rows.is_empty()
@@ -77,7 +86,9 @@ impl Acks {
             while self.pushed.pop_front_if(|position| *position <= acked).is_some() {}
         }
         let pins = self.rows.iter().chain(&self.poison).map(|pin| pin.position);
-        self.pushed.front().copied().into_iter().chain(unpushed).chain(pins).fold(self.seen_end, u64::min)
+        let end = self.pushed.front().copied().into_iter().chain(unpushed).chain(pins).fold(self.seen_end, u64::min);
+        while self.seen.pop_front_if(|position| *position < end).is_some() {}
+        end
     }
 }
 
@@ -108,6 +119,9 @@ mod tests {
         assert_eq!(acks.lift(Mono::ZERO.plus(ACK_HOLD_MAX), false), 1);
         assert_eq!(acks.end(Some(8), None), 10);
         acks.await_row(9, Mono::ZERO);
-        assert_eq!((acks.lift(Mono::ZERO, true), acks.end(Some(8), None)), (1, 10));
+        assert_eq!(acks.in_flight(), 0);
+        acks.handle_seen(900_000);
+        assert_eq!((acks.end(Some(8), None), acks.in_flight()), (9, 1), "behind a leap there is one record");
+        assert_eq!((acks.lift(Mono::ZERO, true), acks.end(Some(8), None)), (1, 900_001));
     }
 }
