@@ -11,7 +11,6 @@ use kraite_streams::spool::{AccountId, Epoch, ExchangeId, FolderDisk, Opened, Re
 use kraite_streams::user_data::account::{Account, AccountConfig, KeyNews};
 use kraite_streams::user_data::intake::{Intake, Taken};
 use kraite_streams::user_data::lane::Lane;
-use kraite_streams::user_data::pipeline::Wake;
 use kraite_streams::user_data::registry::{AccountCell, Accounts};
 use kraite_streams::user_data::spooler::{Reading, Spooler};
 
@@ -49,7 +48,7 @@ fn twenty_thousand_frames_allocate_nothing() {
     let at = |turn: u64| Now { mono: Mono::from_nanos(turn * 5_000_000), wall: Wall::from_millis(turn as i64 * 5) };
     let opened = open(disk, SpoolConfig::default(), Epoch([1; 16]), at(0)).unwrap();
     let Opened { appender, mut syncer, mut reader, .. } = opened;
-    let lane = Lane::new(Wake::default().sender);
+    let lane = Lane::new(crossbeam_channel::bounded(1).0);
     let accounts = Accounts::new();
     let mut intakes: Vec<Intake> = (1..=ACCOUNTS)
         .map(|id| {

@@ -10,6 +10,11 @@ use crate::rig::{SETTINGS, assert_ledgers_agree, prepare, queued, simulator, sta
 const ACCOUNTS: usize = 50;
 
 #[test]
+fn with_a_redis_that_keeps_a_log() {
+    through_the_deaths(&["--appendonly", "yes", "--appendfsync", "always"]);
+}
+
+#[test]
 fn with_a_redis_that_forgets_all() {
     through_the_deaths(&[]);
 }

@@ -42,6 +42,8 @@ pub fn settings_with(redis: &RedisServer, more: &[&str]) -> Vec<String> {
         "queue.job_class = 'App\\Jobs\\UserDataEvent'".to_owned(),
         "user_data.discovery_s = 5".to_owned(),
         "user_data.liveness_mark_s = 1".to_owned(),
+        // Nobody consumes: the whole run lies on the queue in the end.
+        "queue.depth_max = 10000000".to_owned(),
         // Tests reconnect more in a minute than a venue allows in five.
         "net.connects_per_window = 10000".to_owned(),
     ];

@@ -22,7 +22,6 @@ use kraite_streams::user_data::dispatcher::{DispatchConfig, DispatchParts, Dispa
 use kraite_streams::user_data::gaps::{GapNotice, GapRows};
 use kraite_streams::user_data::intake::Intake;
 use kraite_streams::user_data::lane::Lane;
-use kraite_streams::user_data::pipeline::Wake;
 use kraite_streams::user_data::registry::{AccountCell, Accounts};
 use kraite_streams::user_data::spooler::{Reading, Spooler};
 use parking_lot::Mutex;
@@ -350,7 +349,7 @@ impl<D: Disk> World<D> {
         let disk = (self.reopen)(ended);
         let Opened { appender, syncer, reader, report } = open(disk, config, Epoch(epoch), now).unwrap();
         let accounts = Accounts::new();
-        let lane = Lane::new(Wake::default().sender);
+        let lane = Lane::new(crossbeam_channel::bounded(1).0);
         let mut cells = HashMap::new();
         for peer in &self.peers {
             let found = report.accounts.iter().find(|found| found.account.0 == peer.id);
