@@ -248,24 +248,13 @@ impl AccountHost {
     }
 }
 
-/// The loops' reading, as the spooler steers it.
+/// The loops' reading, as the spooler steers it; it tells the accounts itself, before reading begins again.
 pub struct LoopReading {
     /// All loops.
     pub loops: Vec<LoopControl>,
-    /// Whose watchdogs stand still meanwhile.
-    pub accounts: Arc<Accounts>,
-    /// The process's clock.
-    pub clock: Arc<dyn Clock>,
 }
 
 impl LoopReading {
-    fn hold(&self, account: AccountId, held: bool) {
-        if let Some(cell) = self.accounts.cell(account) {
-            let now = self.clock.now();
-            cell.account(now, |account| account.handle_hold(held, now));
-        }
-    }
-
     fn loop_of(&self, account: AccountId) -> &LoopControl {
         &self.loops[(account.0 % self.loops.len() as u64) as usize]
     }
@@ -273,22 +262,18 @@ impl LoopReading {
 
 impl Reading for LoopReading {
     fn pause(&self, account: AccountId) -> bool {
-        self.hold(account, true);
         self.loop_of(account).pause(account.0).is_ok()
     }
 
     fn resume(&self, account: AccountId) -> bool {
-        self.hold(account, false);
         self.loop_of(account).resume(account.0).is_ok()
     }
 
     fn pause_all(&self) -> bool {
-        self.accounts.all().iter().for_each(|cell| self.hold(cell.id(), true));
         self.loops.iter().all(|control| control.pause_all().is_ok())
     }
 
     fn resume_all(&self) -> bool {
-        self.accounts.all().iter().for_each(|cell| self.hold(cell.id(), false));
         self.loops.iter().all(|control| control.resume_all().is_ok())
     }
 }

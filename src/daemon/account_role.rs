@@ -127,11 +127,7 @@ impl AccountRole {
             ControlParts { store, rest, cipher, clock: Arc::clone(&clock), random: random.fork(), commands: tell };
         let control = control::spawn(&control, parts)?;
 
-        let reading = LoopReading {
-            loops: hosted.iter().map(|hosted| hosted.control.clone()).collect(),
-            accounts: Arc::clone(&accounts),
-            clock: Arc::clone(&clock),
-        };
+        let reading = LoopReading { loops: hosted.iter().map(|hosted| hosted.control.clone()).collect() };
         let lanes = hosted.iter().map(|hosted| Arc::clone(&hosted.lane)).collect();
         let spooler = Spooler::new(opened.appender, lanes, Arc::clone(&accounts), Box::new(reading))
             .with_marks_every(config.mark_every);

@@ -8,10 +8,15 @@
 //! Silence is counted from the last sign of life that is certain: for a broken connection the last frame, for a dead key the
 //! last proof that the key was good, each earlier by [`GAP_MARGIN`]. So a gap never begins later than the truth.
 
+mod silence;
+mod state;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::domain::limits::{DEGRADED_AFTER, GAP_MARGIN, HOLD_GAP_MIN, NUDGE_EVERY, PROOF_WITHIN, UNPROVEN_FRAMES_MAX};
+use self::silence::{Silence, earlier};
+pub use self::state::AccountState;
+use crate::domain::limits::{GAP_MARGIN, HOLD_GAP_MIN, NUDGE_EVERY, PROOF_WITHIN, UNPROVEN_FRAMES_MAX};
 use crate::domain::{Mono, Now, Wall};
 use crate::exchange::binance::control::{Proof, list_subscriptions_request, subscriptions_prove};
 use crate::exchange::binance::listen_key::ListenKey;
@@ -133,34 +138,6 @@ enum Phase {
     Verifying { id: u64, until: Mono },
     Live { since: Wall },
     Stopped,
-}
-
-/// An open gap.
-#[derive(Clone, Copy, Debug)]
-struct Silence {
-    since: Option<Wall>,
-    reason: &'static str,
-}
-
-/// What people are told about an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountState {
-    /// `no_key`, `have_key`, `connecting`, `verifying`, `live` or `stopped`.
-    pub phase: &'static str,
-    /// Since when it is live.
-    pub live_since: Option<Wall>,
-    /// The spelling in use.
-    pub spelling: Spelling,
-    /// The spelling that last delivered.
-    pub delivered: Option<Spelling>,
-    /// Connections in a row that were not subscribed.
-    pub failed_proofs: u32,
-    /// The last frame, pings included.
-    pub last_frame_at: Option<Wall>,
-    /// Whether nobody reads it, because there is no room.
-    pub is_held: bool,
-    /// A sentence that says why it is not well; `None` if it is.
-    pub degraded: Option<String>,
 }
 
 impl Account {
@@ -483,55 +460,6 @@ impl Account {
         out.push_str(&list_subscriptions_request(id));
     }
 
-    // ---- for people ----
-
-    /// What to show.
-    #[must_use]
-    pub fn state(&self, now: Now) -> AccountState {
-        let (phase, live_since) = match self.phase {
-            Phase::NoKey => ("no_key", None),
-            Phase::HaveKey => ("have_key", None),
-            Phase::Connecting => ("connecting", None),
-            Phase::Verifying { .. } => ("verifying", None),
-            Phase::Live { since } => ("live", Some(since)),
-            Phase::Stopped => ("stopped", None),
-        };
-        AccountState {
-            phase,
-            live_since,
-            spelling: self.spelling(),
-            delivered: self.delivered,
-            failed_proofs: self.failed_proofs,
-            last_frame_at: self.heard,
-            is_held: self.held.is_some(),
-            degraded: self.degraded(now),
-        }
-    }
-
-    fn degraded(&self, now: Now) -> Option<String> {
-        let down_for = now.mono.since(self.not_live_since);
-        match self.phase {
-            Phase::Stopped => None,
-            Phase::Live { .. } if self.held.is_some() => Some("not read: there is no room for its frames".to_owned()),
-            Phase::Live { .. } if !self.absent.is_empty() => {
-                Some(format!("the venue's subscription leaves out {}", self.absent))
-            }
-            Phase::Live { .. } => self.refused.clone(),
-            _ if self.refused.is_some() => self.refused.clone(),
-            _ if down_for < DEGRADED_AFTER => None,
-            _ if self.failed_proofs > 0 => Some(format!(
-                "not live for {} s: {} connections in a row were not subscribed, now trying the spelling {}",
-                down_for.as_secs(),
-                self.failed_proofs,
-                self.spelling(),
-            )),
-            _ => {
-                let why = self.fault.as_deref().unwrap_or("no connection yet");
-                Some(format!("not live for {} s: {why}", down_for.as_secs()))
-            }
-        }
-    }
-
     // ---- inside ----
 
     fn spelling(&self) -> Spelling {
@@ -570,90 +498,6 @@ impl Account {
         self.texts.clear();
         self.probe = None;
     }
-
-    /// Leaves `Live`, if it is, with a gap open. A dead key may move its beginning to the key's last proof, which is told at
-    /// once: pings that came since are durable signs of life that were none.
-    fn go_silent(&mut self, reason: &'static str, is_key: bool, now: Now) {
-        let was_live = matches!(self.phase, Phase::Live { .. });
-        if was_live {
-            self.phase = Phase::Connecting;
-            self.not_live_since = now.mono;
-            // It began with the same sign of life.
-            self.pause = None;
-            self.silence = Some(Silence { since: self.heard.map(earlier), reason });
-        }
-        if is_key && let Some(silence) = &mut self.silence {
-            silence.reason = reason;
-            let confirmed = self.confirmed;
-            self.be_silent_since(confirmed);
-            if was_live {
-                self.tell_silence(now);
-            }
-        }
-    }
-
-    /// The open gap begins no later than `at`.
-    fn be_silent_since(&mut self, at: Option<Wall>) {
-        if let (Some(silence), Some(at)) = (&mut self.silence, at) {
-            silence.since = silence.since.map(|since| since.min(earlier(at)));
-        }
-    }
-
-    /// Records the gap as far as it goes; it stays open.
-    fn tell_silence(&mut self, now: Now) {
-        self.end_silence(now);
-        let reason = self.silence.map_or("reconnect", |silence| silence.reason);
-        self.silence = Some(Silence { since: Some(earlier(now.wall)), reason });
-        self.confirmed = None;
-    }
-
-    fn go_live(&mut self, now: Now) {
-        self.end_silence(now);
-        self.delivered = Some(self.spelling());
-        self.failed_proofs = 0;
-        self.unproven = 0;
-        self.phase = Phase::Live { since: now.wall };
-        self.heard = Some(now.wall);
-        self.confirmed = Some(now.wall);
-        self.silence = None;
-        self.fault = None;
-    }
-
-    fn end_silence(&mut self, now: Now) {
-        let unknown = Silence { since: self.heard.map(earlier), reason: "reconnect" };
-        self.gaps.push_back(self.silence.unwrap_or(unknown).end(now));
-    }
-
-    fn end_pause(&mut self, now: Now) {
-        if let Some(pause) = self.pause.take() {
-            self.gaps.push_back(pause.end(now));
-        }
-    }
-}
-
-impl Silence {
-    /// A wall clock that was set back must not make a gap end before it begins.
-    fn end(self, now: Now) -> Gap {
-        let silent_since = self.since.map(|since| since.min(now.wall));
-        Gap { silent_since, live_at: now.wall, reason: self.reason.to_owned() }
-    }
-}
-
-/// Neither key nor URL.
-impl std::fmt::Debug for Account {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account")
-            .field("id", &self.config.account)
-            .field("phase", &self.phase)
-            .field("failed_proofs", &self.failed_proofs)
-            .field("heard", &self.heard)
-            .finish_non_exhaustive()
-    }
-}
-
-fn earlier(at: Wall) -> Wall {
-    let margin = i64::try_from(GAP_MARGIN.as_micros()).unwrap_or(i64::MAX);
-    Wall::from_micros(at.as_micros().saturating_sub(margin))
 }
 
 const _: () = assert!(GAP_MARGIN.as_millis() > 0 && PROOF_WITHIN.as_secs() < Duration::from_secs(60).as_secs());

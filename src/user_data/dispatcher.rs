@@ -9,10 +9,11 @@
 
 mod acks;
 mod poison;
+mod recovery;
 mod status;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,14 +25,11 @@ pub use self::status::{DispatcherStatus, Latency, Stuck};
 use super::gaps::{GapNotice, GapRows};
 use super::spooler::{Damage, DamageLink};
 use crate::domain::limits::{
-    DISPATCH_IDLE_MAX, GAP_ROWS_MAX, PUSH_AGE_MAX, PUSH_FULL_RETRY, PUSH_JOBS_MAX, PUSH_RETRY_MAX, PUSH_RETRY_MIN,
-    SINK_HEALTH_EVERY, SPOOL_IN_FLIGHT_MAX,
+    DISPATCH_IDLE_MAX, GAP_ROWS_MAX, PUSH_AGE_MAX, PUSH_JOBS_MAX, SINK_HEALTH_EVERY, SPOOL_IN_FLIGHT_MAX,
 };
 use crate::domain::{Clock, Mono, Random, Wall};
-use crate::queue::{
-    Forgot, JobBatch, JobRecord, JobSink, JobWriter, PushError, PushErrorClass, Pushed, Rewind, SinkHealth,
-};
-use crate::spool::{Disk, ExchangeId, Kind, ReadBatch, Reader, Record, RewindError, Skipped};
+use crate::queue::{JobBatch, JobRecord, JobSink, JobWriter, Pushed};
+use crate::spool::{Disk, ExchangeId, Kind, ReadBatch, Reader, Record, Skipped};
 
 /// How jobs are made and pushed.
 #[derive(Clone, Debug)]
@@ -360,112 +358,6 @@ impl<D: Disk> Dispatcher<D> {
             self.rewind(forgot);
         }
         count
-    }
-
-    fn handle_error(&mut self, error: PushError) {
-        let now = self.parts.clock.now();
-        self.own.failures += 1;
-        if let Some(forgot) = &error.forgot {
-            tracing::error!("{error}");
-            self.rewind(forgot);
-            self.retry_at = now.mono;
-            return;
-        }
-        self.failures = self.failures.saturating_add(1);
-        let wait = match error.class {
-            PushErrorClass::Full => PUSH_FULL_RETRY,
-            _ => (PUSH_RETRY_MIN * (1 << (self.failures - 1).min(8))).min(PUSH_RETRY_MAX),
-        };
-        // Half of it drawn: several producers of one server do not come back in step.
-        let half = u64::try_from(wait.as_nanos() / 2).unwrap_or(u64::MAX);
-        self.retry_at = now.mono.plus(wait / 2 + Duration::from_nanos(self.parts.random.below(half)));
-        match &mut self.own.stuck {
-            Some(stuck) if stuck.class == error.class => stuck.text = error.text,
-            stuck => {
-                tracing::warn!("jobs wait in the spool ({}): {error}", error.class);
-                let since = stuck.as_ref().map_or(now.wall, |stuck| stuck.since);
-                *stuck = Some(Stuck { class: error.class, text: error.text, since });
-            }
-        }
-    }
-
-    fn go_on(&mut self) {
-        self.failures = 0;
-        self.retry_at = Mono::ZERO;
-        if let Some(stuck) = self.own.stuck.take() {
-            tracing::info!("jobs go again; they had waited since {} UTC ({})", stuck.since, stuck.class);
-        }
-    }
-
-    /// Asks what the sink still has. Whether it answered.
-    fn ask_health(&mut self, now: Mono) -> bool {
-        self.next_health = now.plus(SINK_HEALTH_EVERY);
-        match self.parts.sink.health() {
-            Ok(health) => {
-                if !std::mem::replace(&mut self.is_known, true) {
-                    self.compare(&health);
-                }
-                self.own.depth = health.depth;
-                self.own.health = Some(health);
-                if self.batch.is_empty() {
-                    self.go_on();
-                }
-                true
-            }
-            Err(error) => {
-                self.handle_error(error);
-                false
-            }
-        }
-    }
-
-    /// Holds what an earlier life acknowledged against what the server has of it.
-    fn compare(&mut self, health: &SinkHealth) {
-        let Some(server) = &health.server else { return };
-        let acked = self.parts.reader.status().positions.acked;
-        let has_lost = match health.watermark {
-            Some(kept) => kept.position.saturating_add(1) < acked,
-            None => acked > self.parts.reader.oldest(),
-        };
-        if has_lost {
-            self.rewind(&Forgot { kept: health.watermark, window: server.loss_window() });
-        }
-    }
-
-    /// Goes back to the first record that the sink may have lost.
-    fn rewind(&mut self, forgot: &Forgot) {
-        let reader = &mut self.parts.reader;
-        let audited = self.parts.audited.load(Ordering::Acquire);
-        let wanted = match forgot.rewind() {
-            Rewind::Behind(kept) => kept.position.saturating_add(1),
-            Rewind::ToLastAudited if audited > 0 => audited + 1,
-            Rewind::ToLastAudited => reader.oldest(),
-        };
-        let to = match reader.rewind(wanted) {
-            Ok(()) => wanted,
-            Err(RewindError::Ahead { dispatched }) => dispatched,
-            Err(RewindError::Gone { oldest }) => {
-                tracing::error!(
-                    wanted,
-                    oldest,
-                    "the spool no longer holds all that the queue lost; it goes as far as it can"
-                );
-                // The oldest may have gone since; then there is nothing between, and the next read goes on where it can.
-                match reader.rewind(oldest) {
-                    Ok(()) => oldest,
-                    Err(RewindError::Gone { oldest: now } | RewindError::Ahead { dispatched: now }) => now,
-                }
-            }
-        };
-        let to = to.min(reader.status().positions.dispatched);
-        tracing::warn!(position = to, "the queue lost jobs: the spool is handed out again from here");
-        self.own.rewinds += 1;
-        self.batch.clear();
-        self.is_closed = false;
-        self.read = ReadBatch::new(self.config.jobs_max);
-        self.at = 0;
-        self.acks.restart(to);
-        self.poison.clear();
     }
 
     /// Rows, quarantine files and damage that wait.

@@ -4,6 +4,7 @@
 //! A seeded world moves time by hand around the real roles: intakes, lane, spooler, syncer, dispatcher and the in-process
 //! queue. The seed is the bug report: `KRAITE_SEED=n cargo test --test user_data`.
 
+mod dispatch;
 mod world;
 
 use std::cell::RefCell;
