@@ -1,4 +1,4 @@
-//! Twenty accounts through the deaths of the daemon and of Redis, where Redis keeps a log and where it forgets all.
+//! Twenty accounts through the deaths of the daemon and of Redis, where Redis forgets all.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,11 +10,6 @@ use crate::rig::{SETTINGS, assert_ledgers_agree, prepare, queued, simulator, sta
 
 /// One at a time: each is a whole exchange and takes what the machine has.
 static ALONE: Mutex<()> = Mutex::new(());
-
-#[test]
-fn with_a_redis_that_keeps_a_log() {
-    through_the_deaths(&["--appendonly", "yes", "--appendfsync", "always"], 20, 400.0);
-}
 
 #[test]
 fn with_a_redis_that_forgets_all() {
