@@ -16,6 +16,7 @@ pub mod batch;
 pub mod check;
 mod digits;
 pub mod in_process;
+pub mod intent_job;
 pub mod job;
 pub mod job_class;
 pub mod job_view;
@@ -30,6 +31,7 @@ pub mod source;
 
 pub use batch::{BatchJob, JobBatch};
 pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};
+pub use intent_job::{IntentJob, IntentJobWriter};
 pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel};
 pub use job_class::{BadJobClass, JobClass};
 pub use job_view::{BadJob, JobReader, JobView};
