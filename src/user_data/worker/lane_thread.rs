@@ -51,10 +51,7 @@ impl LaneThread {
         let policy = self.policy.read();
         match transact(&mut self.store, piece, &self.apply, (&policy, &self.config.canonical), &*self.clock) {
             Ended::Committed { outcomes, missing, disorder } => self.committed(piece, &outcomes, missing, disorder),
-            Ended::Fenced => {
-                tracing::warn!("the database knows a later lease than {}: another process works", piece.fence);
-                Verdict { done: 0, then: Then::Fenced }
-            }
+            Ended::Fenced(by) => Verdict { done: 0, then: Then::Fenced(by) },
             Ended::Failed(error) => match blame(error.class()) {
                 Blame::Surroundings => self.retry(piece, error.sentence().into()),
                 Blame::Job if piece.jobs.len() > 1 => Verdict { done: 0, then: Then::Alone(piece.jobs.len()) },

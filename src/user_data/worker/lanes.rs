@@ -86,8 +86,8 @@ pub enum Then {
     },
     /// The first job has waited long enough for its predecessor.
     Waive,
-    /// Another process holds the lease.
-    Fenced,
+    /// The database knows this later lease.
+    Fenced(u64),
 }
 
 /// A lane that does not move.
@@ -155,8 +155,8 @@ struct Board {
     jobs: usize,
     bytes: usize,
     taken: usize,
-    /// The database says that another process leads.
-    fenced: bool,
+    /// The later lease that the database knows.
+    fenced: Option<u64>,
     closed: bool,
 }
 
@@ -184,7 +184,7 @@ impl Lanes {
             return;
         }
         board.fence = fence;
-        board.fenced = false;
+        board.fenced = None;
         board.settled.clear();
         (board.jobs, board.bytes) = (0, 0);
         board.ring.clear();
@@ -198,9 +198,9 @@ impl Lanes {
         self.moved.notify_all();
     }
 
-    /// Whether the database says that another process holds a later lease.
+    /// The later lease that the database knows, where a thread has met one.
     #[must_use]
-    pub fn is_fenced(&self) -> bool {
+    pub fn fenced_by(&self) -> Option<u64> {
         self.board.lock().fenced
     }
 
@@ -309,7 +309,7 @@ impl Lanes {
     /// Waits until something is settled, or a piece is put down, or `longest` has passed.
     pub fn wait(&self, longest: Duration) {
         let mut board = self.board.lock();
-        if board.settled.is_empty() && !board.fenced {
+        if board.settled.is_empty() && board.fenced.is_none() {
             self.moved.wait_for(&mut board, longest);
         }
     }
@@ -416,15 +416,17 @@ impl Board {
     fn put_down(&mut self, piece: &Piece, verdict: Verdict, now: Now) {
         self.taken -= 1;
         let Some(lane) = self.lanes.get_mut(&piece.lane) else { return };
-        if self.fence != Some(piece.fence) || verdict.then == Then::Fenced {
+        if self.fence != Some(piece.fence) {
             // What was in hand under the lease before is dropped; what came under the new one begins.
-            let is_stale = self.fence != Some(piece.fence);
-            lane.stage = Stage::Idle;
-            self.fenced |= !is_stale;
-            if is_stale && !lane.jobs.is_empty() {
-                lane.stage = Stage::Ready;
+            lane.stage = if lane.jobs.is_empty() { Stage::Idle } else { Stage::Ready };
+            if lane.stage == Stage::Ready {
                 self.ring.push_back(piece.lane);
             }
+            return;
+        }
+        if let Then::Fenced(by) = verdict.then {
+            lane.stage = Stage::Idle;
+            self.fenced = self.fenced.max(Some(by));
             return;
         }
         for job in lane.jobs.drain(..verdict.done) {
@@ -439,7 +441,7 @@ impl Board {
         }
         let mut parked = None;
         match verdict.then {
-            Then::Go | Then::Fenced => {}
+            Then::Go | Then::Fenced(_) => {}
             Then::Alone(jobs) => lane.alone = jobs,
             Then::Retry { after, why, spent, failing } => {
                 if spent {

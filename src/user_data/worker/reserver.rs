@@ -18,7 +18,7 @@ use crate::domain::limits::{
     WORK_ACK_AT_ONCE, WORK_BUSY_WAIT, WORK_IDLE_MAX, WORK_RESERVE_AT_ONCE, WORK_STANDBY_POLL, WORK_STOP_DRAIN,
 };
 use crate::domain::{Clock, Mono};
-use crate::queue::{JobReader, JobSource, Lease, PushError, SourceJob};
+use crate::queue::{JobReader, JobSource, Lease, PushError, PushErrorClass, SourceJob};
 
 /// The busy wait is doubled so often while nothing moves.
 const CALM_MAX: u32 = 5;
@@ -61,10 +61,11 @@ impl Reserver {
     /// One bounded piece of work; how long nothing is to be done.
     fn turn(&mut self) -> Duration {
         let now = self.clock.now().mono;
-        if self.lanes.is_fenced() {
-            self.lose("the database knows a later lease");
-            self.must_hand_back = true;
-            self.lease_at = now.plus(WORK_STANDBY_POLL);
+        if let Some(by) = self.lanes.fenced_by() {
+            self.lose(&format!("the database knows a later one, {by}"));
+            // Another process is its holder, or the queue's server has forgotten how far the numbers had come.
+            self.source.set_fence_floor(by);
+            self.lease_at = now;
         }
         if now >= self.lease_at {
             self.keep_lease();
@@ -80,6 +81,10 @@ impl Reserver {
             Ok(wait) => {
                 self.meters.lock().status.queue_stuck = None;
                 wait
+            }
+            Err(error) if error.class == PushErrorClass::LeaseLost => {
+                self.lease_at = self.clock.now().mono;
+                Duration::ZERO
             }
             Err(error) => {
                 self.stuck(&error);

@@ -32,8 +32,8 @@ pub enum Ended {
         /// The first job was applied without its predecessor.
         disorder: bool,
     },
-    /// A later lease has written: nothing was.
-    Fenced,
+    /// This later lease has written: nothing was.
+    Fenced(u64),
     /// Nothing was written.
     Failed(StoreError),
     /// A mistake of this program, at this job of the piece; nothing was written.
@@ -49,20 +49,20 @@ pub fn transact(
     clock: &dyn Clock,
 ) -> Ended {
     let mut outcomes = Vec::with_capacity(piece.jobs.len());
-    let (mut missing, mut disorder, mut fenced) = (None, false, false);
+    let (mut missing, mut disorder, mut fenced) = (None, false, None);
     let mut at = 0;
     let worked = catch_unwind(AssertUnwindSafe(|| {
         store.run(|tables| {
             tables.transaction(&mut |tx| {
                 outcomes.clear();
-                (missing, disorder, fenced, at) = (None, false, false, 0);
+                (missing, disorder, fenced, at) = (None, false, None, 0);
                 let Some(account_id) = piece.jobs.iter().find_map(|job| Some(job.content.as_ref().ok()?.account_id))
                 else {
                     return Ok(End::RollBack);
                 };
                 let mut progress = tx.lock_progress(account_id)?;
-                if progress.is_some_and(|progress| progress.fence > piece.fence) {
-                    fenced = true;
+                if let Some(by) = progress.map(|progress| progress.fence).filter(|&by| by > piece.fence) {
+                    fenced = Some(by);
                     return Ok(End::RollBack);
                 }
                 for (index, job) in piece.jobs.iter().enumerate() {
@@ -92,8 +92,10 @@ pub fn transact(
         })
     }));
     match worked {
-        Ok(Ok(_)) if fenced => Ended::Fenced,
-        Ok(Ok(_)) => Ended::Committed { outcomes, missing, disorder },
+        Ok(Ok(_)) => match fenced {
+            Some(by) => Ended::Fenced(by),
+            None => Ended::Committed { outcomes, missing, disorder },
+        },
         Ok(Err(error)) => Ended::Failed(error),
         Err(panic) => {
             store.close();
