@@ -55,6 +55,12 @@ impl IntentJobWriter {
         IntentJobWriter { escapes, shape, head, document: Document::new(), command: Vec::new() }
     }
 
+    /// What is written.
+    #[must_use]
+    pub fn shape(&self) -> &JobShape {
+        &self.shape
+    }
+
     /// Appends the body of `intent` to `out`. Arguments that are no JSON object or list arrive as an empty array.
     pub fn write_job(&mut self, intent: &IntentJob<'_>, out: &mut Vec<u8>) {
         self.serialize(intent);

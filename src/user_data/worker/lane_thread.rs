@@ -132,7 +132,8 @@ impl LaneThread {
             return self.fail(piece, why.into());
         }
         let why = format!("attempt {spent} of {} failed: {why}", self.config.tries).into();
-        Verdict { done: 0, then: Then::Retry { after: self.config.backoff, why, spent: true, failing: None } }
+        let after = self.config.backoff.get(piece.spent as usize).or(self.config.backoff.last()).copied();
+        Verdict { done: 0, then: Then::Retry { after: after.unwrap_or_default(), why, spent: true, failing: None } }
     }
 
     /// The job has failed for good: its row, and the lane goes on.

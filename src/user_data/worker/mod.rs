@@ -49,7 +49,7 @@ use crate::domain::limits::{WORK_BYTES_MAX, WORK_HELD_NAMED_MAX};
 use crate::domain::{Clock, Mono, Random};
 use crate::queue::{JobReader, JobSource};
 use crate::store::WorkStore;
-use crate::user_data::rules::Policy;
+use crate::user_data::apply::Policy;
 
 /// How the worker works.
 #[derive(Clone, Debug)]
@@ -62,8 +62,8 @@ pub struct WorkConfig {
     pub reserve: usize,
     /// Attempts that a job has.
     pub tries: u32,
-    /// Between two of them.
-    pub backoff: Duration,
+    /// After the first attempt, the second, …; the last one holds for all further. Empty: no wait.
+    pub backoff: Vec<Duration>,
     /// How long a job waits for the one before it.
     pub disorder_wait: Duration,
     /// How long the lease lasts.

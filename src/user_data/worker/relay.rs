@@ -18,23 +18,28 @@ use crate::queue::{IntentJob, IntentJobWriter, JobBatch, JobShape, JobSink};
 use crate::store::WorkStore;
 use crate::store::work_rows::IntentRow;
 
-/// Opens the sink of a logical queue.
-pub type OpenSink = Box<dyn FnMut(&str) -> Box<dyn JobSink> + Send>;
+/// The shape of the job that asks for a workflow.
+pub type ShapeOf = Box<dyn Fn(&str) -> JobShape + Send>;
+/// Opens the sink of a logical queue, for jobs of one shape.
+pub type OpenSink = Box<dyn FnMut(&str, &JobShape) -> Box<dyn JobSink> + Send>;
 
 /// Where intents go.
 pub struct RelayParts {
-    /// Their job.
-    pub shape: JobShape,
-    /// Called once for each queue that an intent names.
+    /// Called once for each workflow that an intent names.
+    pub shape_of: ShapeOf,
+    /// Called once for each queue and class.
     pub open: OpenSink,
 }
 
 /// See the module's documentation.
 pub(super) struct Relay {
     store: WorkStore,
-    writer: IntentJobWriter,
+    shape_of: ShapeOf,
     open: OpenSink,
-    sinks: HashMap<String, Box<dyn JobSink>>,
+    /// By workflow.
+    writers: HashMap<String, IntentJobWriter>,
+    /// By queue and class.
+    sinks: HashMap<(String, String), Box<dyn JobSink>>,
     batch: JobBatch,
     meters: Arc<Mutex<Meters>>,
     clock: Arc<dyn Clock>,
@@ -52,8 +57,9 @@ impl Relay {
     ) -> Relay {
         Relay {
             store,
-            writer: IntentJobWriter::new(parts.shape),
+            shape_of: parts.shape_of,
             open: parts.open,
+            writers: HashMap::new(),
             sinks: HashMap::new(),
             batch: JobBatch::new(),
             meters,
@@ -88,7 +94,7 @@ impl Relay {
         }
     }
 
-    /// Pushes the oldest intents, run by run of one queue, so that their order is that of their ids.
+    /// Pushes the oldest intents, run by run of one queue and class, so that their order is that of their ids.
     fn push(&mut self) -> Result<usize, String> {
         let rows = self
             .store
@@ -96,15 +102,29 @@ impl Relay {
             .map_err(|error| error.sentence().to_owned())?;
         let mut rest = rows.as_slice();
         while let Some(first) = rest.first() {
-            let run = rest.iter().take_while(|row| row.queue == first.queue).count();
-            let pushed = self.push_run(&rest[..run])?;
+            let place = self.place_of(first);
+            let mut run = 1;
+            while run < rest.len() && self.place_of(&rest[run]) == place {
+                run += 1;
+            }
+            let pushed = self.push_run(&rest[..run], place)?;
             rest = &rest[pushed..];
         }
         Ok(rows.len())
     }
 
+    /// Queue and class of an intent's job.
+    fn place_of(&mut self, row: &IntentRow) -> (String, String) {
+        if !self.writers.contains_key(&row.name) {
+            let writer = IntentJobWriter::new((self.shape_of)(&row.name));
+            self.writers.insert(row.name.clone(), writer);
+        }
+        let class = self.writers[&row.name].shape().job_class.as_str().to_owned();
+        (row.queue.clone(), class)
+    }
+
     /// Pushes as many of these as fit a batch, at least one, and marks them.
-    fn push_run(&mut self, rows: &[IntentRow]) -> Result<usize, String> {
+    fn push_run(&mut self, rows: &[IntentRow], place: (String, String)) -> Result<usize, String> {
         let now = self.clock.now();
         self.batch.clear();
         let mut ids = Vec::with_capacity(rows.len());
@@ -112,15 +132,13 @@ impl Relay {
             if self.batch.is_full() {
                 break;
             }
-            self.batch.add_intent(&mut self.writer, &job_of(row), now.mono);
+            let writer = self.writers.get_mut(&row.name).expect("`place_of` made it");
+            self.batch.add_intent(writer, &job_of(row), now.mono);
             ids.push(row.id);
         }
-        let queue = &rows[0].queue;
-        if !self.sinks.contains_key(queue) {
-            let sink = (self.open)(queue);
-            self.sinks.insert(queue.clone(), sink);
-        }
-        let sink = self.sinks.get_mut(queue).expect("it was put there");
+        let shape = self.writers[&rows[0].name].shape();
+        let open = &mut self.open;
+        let sink = self.sinks.entry(place).or_insert_with_key(|(queue, _)| open(queue, shape));
         sink.push(&self.batch).map_err(|error| error.text)?;
         self.store
             .run(|tables| tables.intents_pushed(&ids, now.wall))

@@ -13,8 +13,7 @@ use super::lanes::Piece;
 use crate::domain::{Clock, Wall};
 use crate::store::work::{End, WorkTransaction};
 use crate::store::{Result, StoreError, WorkStore};
-use crate::user_data::apply::{AuditOutcome, JobEvent, Outcome};
-use crate::user_data::rules::Policy;
+use crate::user_data::apply::{AuditOutcome, JobEvent, Outcome, Policy};
 
 /// What applies one job: [`crate::user_data::apply::apply`], or what a test puts around it.
 pub type Apply =
