@@ -23,6 +23,7 @@ pub mod job_view;
 pub mod json;
 pub mod json_text;
 pub mod php;
+pub mod php_read;
 #[cfg(feature = "server")]
 pub mod redis;
 pub mod server_facts;
@@ -34,7 +35,7 @@ pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};
 pub use in_process_source::InProcessSource;
 pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel};
 pub use job_class::{BadJobClass, JobClass};
-pub use job_view::{BadJob, JobReader, JobView};
+pub use job_view::{AnyJob, BadJob, JobReader, JobView, PhpJob};
 #[cfg(feature = "server")]
 pub use redis::{
     BadRedisUrl, HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisSource, RedisUrl, Reservation,
