@@ -281,8 +281,8 @@ pub const RESERVE_BYTES_MAX: usize = 1 << 20;
 pub const RESERVE_SLICE_MAX: Duration = Duration::from_secs(1);
 /// Bodies that are no jobs, kept at the server. One more stops the queue, loudly: so many are a bug, not an accident.
 pub const ASIDE_BODIES_MAX: usize = 1_000;
-/// The largest fence that is taken over: Lua's numbers are doubles. One change of hands a millisecond takes 285,000 years.
-pub const FENCE_MAX: u64 = 1 << 53;
+/// The largest fence that is taken over: Lua counts on from there in doubles, exactly up to 2⁵³.
+pub const FENCE_MAX: u64 = 1 << 52;
 /// Bytes of a job class: PHP has no bound, a file name has this one.
 pub const JOB_CLASS_LEN_MAX: usize = 255;
 

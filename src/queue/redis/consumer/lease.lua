@@ -15,8 +15,9 @@ if own > 0 and own == last and own >= floor and holder ~= ARGV[5] then
   end
   return {'held', ARGV[4]}
 end
+-- A server that lost its memory, or a database that knows of more: greater than all of them.
 local members = redis.call('zrevrange', in_hand, 0, -1)
-local taken = string.format('%.0f', math.max(last, floor) + 1)
+local taken = string.format('%.0f', math.max(last, floor, own) + 1)
 allow_writes()
 redis.call('set', fence, taken)
 redis.call('set', lease, ARGV[1], 'PX', ARGV[2])
