@@ -454,6 +454,8 @@ pub const WORK_IDLE_MAX: Duration = Duration::from_millis(500);
 pub const WORK_BUSY_WAIT: Duration = Duration::from_millis(10);
 /// From one look of a hot standby at the lease to the next, and of a worker at a queue that is away.
 pub const WORK_STANDBY_POLL: Duration = Duration::from_millis(500);
+/// From one reading of allowlist and switches to the next: a flip takes effect within it, without a signal.
+pub const POLICY_EVERY: Duration = Duration::from_secs(3);
 /// Held lanes that status and page name.
 pub const WORK_HELD_NAMED_MAX: usize = 50;
 /// Intents of one push by the relay.
