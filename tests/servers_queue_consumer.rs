@@ -4,6 +4,8 @@
 
 #![cfg(feature = "servers")]
 
+#[path = "servers_queue_consumer/chance.rs"]
+mod chance;
 #[path = "servers_queue_consumer/figures.rs"]
 mod figures;
 #[path = "servers_queue_consumer/holding.rs"]

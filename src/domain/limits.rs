@@ -275,6 +275,8 @@ pub const REDIS_ANSWER_DEFAULT: Duration = Duration::from_secs(5);
 pub const REDIS_EVERYSEC_LOSS: Duration = Duration::from_secs(2);
 /// Jobs that become due, and jobs that lapsed, which one reserve moves back: 10 ms of a Redis that does nothing else meanwhile.
 pub const MIGRATE_JOBS_MAX: usize = 500;
+/// Jobs of one reserve: more are no faster.
+pub const RESERVE_JOBS_MAX: usize = 1_000;
 /// Bytes of one reserve, after which it takes no further job: 300 jobs of a real account.
 pub const RESERVE_BYTES_MAX: usize = 1 << 20;
 /// An empty queue is looked at this often for jobs that became due, which wake nobody; due times are whole seconds.

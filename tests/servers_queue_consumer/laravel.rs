@@ -31,7 +31,7 @@ end
 return #val";
 
 /// A worker's pop: the body and the reserved copy.
-fn pop(client: &mut redis::Connection, lapse: i64) -> Option<(Vec<u8>, Vec<u8>)> {
+pub fn pop(client: &mut redis::Connection, lapse: i64) -> Option<(Vec<u8>, Vec<u8>)> {
     let keys = keys();
     let (body, copy): (Option<Vec<u8>>, Option<Vec<u8>>) = redis::cmd("EVAL")
         .arg(POP)
@@ -43,7 +43,7 @@ fn pop(client: &mut redis::Connection, lapse: i64) -> Option<(Vec<u8>, Vec<u8>)>
     body.zip(copy)
 }
 
-fn migrate(client: &mut redis::Connection, now: i64) -> usize {
+pub fn migrate(client: &mut redis::Connection, now: i64) -> usize {
     let keys = keys();
     redis::cmd("EVAL")
         .arg(MIGRATE)
@@ -54,7 +54,7 @@ fn migrate(client: &mut redis::Connection, now: i64) -> usize {
         .unwrap()
 }
 
-fn ack(client: &mut redis::Connection, copy: &[u8]) -> usize {
+pub fn ack(client: &mut redis::Connection, copy: &[u8]) -> usize {
     redis::cmd("ZREM").arg(keys().reserved).arg(copy).query(client).unwrap()
 }
 

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use kraite_streams::queue::{JobSource as _, PushErrorClass};
 
-use crate::redis_server::RedisServer;
-use crate::rig::Rig;
-use crate::side::{RETRY_AFTER, Side, check_counts, each, keys, list, lost, push_raw, set, shown};
+use crate::redis_server::{RedisServer, wait_for};
+use crate::rig::{Rig, config};
+use crate::side::{RETRY_AFTER, Side, SlowRoad, check_counts, each, keys, list, lost, push_raw, set, shown};
 
 #[test]
 fn jobs_come_in_order_and_are_gone_when_acked() {
@@ -187,11 +187,46 @@ fn a_reserve_without_an_answer_costs_neither_job_nor_attempt_nor_order() {
     let error = side.source.reserve(10, Duration::ZERO, &mut Vec::new()).unwrap_err();
     assert_eq!(error.class, PushErrorClass::Timeout);
     server.thaw();
-    crate::redis_server::wait_for("the reserve", || set(&mut client, &keys().in_hand).len() == 15);
+    wait_for("the reserve", || set(&mut client, &keys().in_hand).len() == 15);
     assert_eq!(shown(&side.take(20)), each(6..=25, 1));
     check_counts(&mut client, 5, 25);
     side.source.ack(&kept.iter().map(|job| job.ticket).collect::<Vec<_>>()).unwrap();
     check_counts(&mut client, 5, 20);
+}
+
+/// The server executes it after the next one: on connections of their own, requests overtake each other.
+#[test]
+fn a_reserve_that_arrives_late_does_nothing() {
+    let server = RedisServer::start(&[]);
+    let mut client = server.client();
+    let mut rig = Rig::new(&server);
+    let road = SlowRoad::to(&server);
+    let mut side = Side::with(config(&road.url()), Duration::from_secs(600));
+    side.hold();
+    let calls = || {
+        let stats = server.info("commandstats");
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap().to_owned();
+        line.split(['=', ',']).nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    rig.push_next(30);
+    assert_eq!(shown(&side.take(5)), each(1..=5, 1));
+    let mut next = 6;
+    // The one that overtakes finds jobs, or none.
+    for found in [25, 0] {
+        road.hold();
+        let error = side.source.reserve(7, Duration::ZERO, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.class, PushErrorClass::Timeout);
+        assert_eq!(shown(&side.take(25)), each(next..next + found, 1));
+        rig.push_next(3);
+        let before = calls();
+        road.release();
+        wait_for("the straggler", || calls() > before);
+        next += found;
+        check_counts(&mut client, 3, next as usize - 1);
+        assert_eq!(shown(&side.take(25)), each(next..next + 3, 1));
+        next += 3;
+    }
+    check_counts(&mut client, 0, 36);
 }
 
 #[test]

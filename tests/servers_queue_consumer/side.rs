@@ -1,7 +1,9 @@
 //! A consumer whose clock the test moves, and what lies on the server.
 
-use std::sync::Arc;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kraite_streams::domain::time::SystemClock;
@@ -83,6 +85,69 @@ impl Side {
         let mut jobs = Vec::new();
         self.source.reserve(max, Duration::ZERO, &mut jobs).unwrap();
         jobs
+    }
+}
+
+/// A way to the server on which requests can be held up and arrive late.
+pub struct SlowRoad {
+    port: u16,
+    state: Arc<Mutex<Traffic>>,
+}
+
+#[derive(Default)]
+struct Traffic {
+    connections: usize,
+    /// Connections with a smaller number stand still.
+    held_below: usize,
+}
+
+impl SlowRoad {
+    pub fn to(server: &RedisServer) -> SlowRoad {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::<Mutex<Traffic>>::default();
+        let (shared, target) = (Arc::clone(&state), server.port());
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
+                let mut traffic = shared.lock().unwrap();
+                let number = traffic.connections;
+                traffic.connections += 1;
+                drop(traffic);
+                let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
+                let state = Arc::clone(&shared);
+                std::thread::spawn(move || carry(client, server, || state.lock().unwrap().held_below > number));
+            }
+        });
+        SlowRoad { port, state }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// What is sent on the connections of now arrives only after [`SlowRoad::release`].
+    pub fn hold(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.held_below = state.connections;
+    }
+
+    pub fn release(&self) {
+        self.state.lock().unwrap().held_below = 0;
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, is_held: impl Fn() -> bool) {
+    let mut chunk = vec![0; 1 << 16];
+    while let Ok(len @ 1..) = from.read(&mut chunk) {
+        while is_held() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if to.write_all(&chunk[..len]).is_err() {
+            return;
+        }
     }
 }
 
