@@ -248,15 +248,19 @@ pub fn run(
     // Side by side, so that neither takes the other's time.
     let (written, spooled) = std::thread::scope(|scope| {
         let (left, clock) = (until.since(clock.now().mono), &*clock);
+        let stopping = work.as_mut();
         // The worker goes on while the dispatcher empties the spool into the queue in this process.
         let accounts = scope.spawn(move || {
-            let part = if work.is_some() { left / 2 } else { left };
+            let part = if stopping.is_some() { left / 2 } else { left };
             let spooled = accounts.is_none_or(|accounts| accounts.stop(part, clock));
-            work.is_none_or(|work| work.stop(until.since(clock.now().mono), clock)) && spooled
+            stopping.is_none_or(|work| work.stop(until.since(clock.now().mono), clock)) && spooled
         });
         let written = prices.is_none_or(|prices| prices.stop(left, clock));
         (written, accounts.join().unwrap_or(false))
     });
+    if let Some(work) = &mut work {
+        status.work = Some(work.status(clock.now()));
+    }
     status.stream.state = StreamState::Stopped;
     status.writer.state = WriterState::Stopped;
     status.touch(clock.now().wall);
