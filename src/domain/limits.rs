@@ -420,6 +420,13 @@ pub const SIM_OVERSIZE_LEN: u64 = 5 << 20;
 /// Bytes of a decimal's text; the longest that venues send have 26, a `decimal(36,18)` has 38.
 pub const DECIMAL_TEXT_MAX: usize = 64;
 
+// Reconcile.
+
+/// Rows of one REST page; the venue's largest.
+pub const REST_PAGE_ROWS: u32 = 1_000;
+/// `recvWindow` of a signed request: the venue's default.
+pub const REST_RECV_WINDOW: Duration = Duration::from_secs(5);
+
 const _: () = assert!(SIM_OVERSIZE_LEN > PRICE_MESSAGE_MAX as u64);
 const _: () = assert!(CHUNK_ROWS_MAX <= ROWS_MAX);
 const _: () = assert!(DATA_SILENCE_MAX.as_secs() < DATA_SILENCE_EXIT.as_secs());

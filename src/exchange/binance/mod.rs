@@ -10,6 +10,7 @@ pub mod mark_price;
 mod outline;
 pub mod private_url;
 mod refusal;
+pub mod signed;
 mod stream_url;
 pub mod user_data;
 mod wrapper;
