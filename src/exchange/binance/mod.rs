@@ -1,5 +1,6 @@
 //! Binance USDⓈ-M futures: the venue that prices come from, and the accounts' events.
 
+pub mod account_answers;
 pub mod control;
 mod entry;
 mod event_type;
@@ -9,6 +10,7 @@ pub mod listen_key;
 pub mod mark_price;
 mod outline;
 pub mod private_url;
+pub mod recovered;
 mod refusal;
 pub mod signed;
 mod stream_url;
