@@ -436,6 +436,26 @@ pub const EVENT_TIME_MS_MAX: i64 = 253_402_300_799_999;
 /// Positions of one account update. The venue lists fewer than 1,000 contracts, of two sides each.
 pub const EVENT_POSITIONS_MAX: usize = 4_096;
 
+// Reconcile.
+
+/// Rows of one REST page; the venue's largest.
+pub const REST_PAGE_ROWS: u32 = 1_000;
+/// `recvWindow` of a signed request: the venue's default.
+pub const REST_RECV_WINDOW: Duration = Duration::from_secs(5);
+
+/// REST weight of an address and minute at Binance USDⓈ-M and COIN-M together (facts/binance.md §3).
+pub const WEIGHT_LIMIT: u32 = 2_400;
+/// The span over which weight is summed.
+pub const WEIGHT_WINDOW: Duration = Duration::from_secs(60);
+/// Of the limit, what reconciles may fill up to: the rest is for listen keys.
+pub const WEIGHT_RECONCILE_PERCENT: u32 = 80;
+/// Of the limit, what the safety net may fill up to: the rest is for reconciles and keys.
+pub const WEIGHT_SYNC_PERCENT: u32 = 50;
+/// A 429's pause is believed up to here: a day's would be a mistake of ours.
+pub const WEIGHT_HOLD_MAX: Duration = Duration::from_secs(3_600);
+/// Calls of a window that are counted one by one: every call of weight 1 that fits.
+pub const WEIGHTS_COUNTED_MAX: usize = WEIGHT_LIMIT as usize;
+
 const _: () = assert!(SIM_OVERSIZE_LEN > PRICE_MESSAGE_MAX as u64);
 const _: () = assert!(CHUNK_ROWS_MAX <= ROWS_MAX);
 const _: () = assert!(DATA_SILENCE_MAX.as_secs() < DATA_SILENCE_EXIT.as_secs());

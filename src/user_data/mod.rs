@@ -30,3 +30,4 @@ pub mod lane;
 pub mod listen_keys;
 pub mod registry;
 pub mod spooler;
+pub mod weight_meter;
