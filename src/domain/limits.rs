@@ -313,8 +313,10 @@ pub const CONTROL_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const CONTROL_RETRY_MAX: Duration = Duration::from_secs(30);
 /// `last_frame_at` of one account is written this often at most (facts/incumbent.md §1.2).
 pub const FRAME_STAMP_EVERY: Duration = Duration::from_secs(30);
-/// Accounts whose rows are written in one go, between two looks at what else is due.
-pub const ROW_BATCH_MAX: usize = 64;
+/// Accounts whose rows are written in one go, each with a commit of its own: a gap waits for no more of them.
+pub const ROW_BATCH_MAX: usize = 16;
+/// Gaps that are written in one go, with one commit: those that a thousand accounts have after a start.
+pub const GAP_BATCH_MAX: usize = 1_024;
 /// Gaps that wait for the database; a gap more is refused to the dispatcher, which keeps it in the spool.
 pub const GAPS_WAITING_MAX: usize = 4_096;
 /// Commands on their way to the user-data role; what does not fit stays with the control threads, newest wins.
@@ -347,6 +349,8 @@ pub const LIVENESS_MARK_EVERY: Duration = Duration::from_secs(10);
 pub const SPOOLER_IDLE_MAX: Duration = Duration::from_millis(200);
 /// Damaged stretches of the spool that wait for their gap records.
 pub const SPOOLER_DAMAGE_MAX: usize = 64;
+/// An account that is not hosted any more is forgotten by the spool after this: its socket and lane are long empty then.
+pub const FORGET_AFTER: Duration = Duration::from_secs(10);
 /// The dispatcher looks after what needs no record (acknowledgements, the server's memory) at this pace.
 pub const DISPATCH_IDLE_MAX: Duration = Duration::from_millis(100);
 /// First pause after a refused push, doubled up to [`PUSH_RETRY_MAX`].
