@@ -58,6 +58,9 @@ pub enum StartError {
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// In `run`: from the end of a price role to the next try.
 const REBUILD_AFTER: Duration = Duration::from_secs(30);
+/// In `run`: how long a price role that is given up may take to end. A writer that waits for a server longer than this is left
+/// behind, so that signals are not.
+const GIVE_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which roles a process plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +184,7 @@ pub fn run(
                 tracing::error!("{sentence}");
                 price_alarm = Some(sentence);
                 if let Some(prices) = prices.take() {
-                    prices.stop(STOP_MAX, &*clock);
+                    prices.stop(GIVE_UP_WITHIN, &*clock);
                 }
                 let wait = if matches!(ended, Ended::Refused(_)) { REBUILD_AFTER } else { Duration::ZERO };
                 rebuild_at = clock.now().mono.plus(wait);
