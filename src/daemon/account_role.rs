@@ -34,6 +34,9 @@ const VENUE_RETRY: Duration = Duration::from_secs(2);
 /// Longest wait of the syncer's thread.
 const SYNC_WAIT_MAX: Duration = Duration::from_millis(200);
 
+/// Of the time in which the role ends: what is kept for the threads behind the loops, once there is nothing left to push.
+const END_MARGIN: Duration = Duration::from_secs(2);
+
 /// What the role needs.
 pub struct AccountRoleConfig {
     /// Streams of accounts.
@@ -275,8 +278,8 @@ impl AccountRole {
         }
         self.stop.spooler.store(true, Ordering::Release);
         let unwritten = self.threads.spooler.join().unwrap_or(usize::MAX);
-        // The dispatcher has what is left, but for a second in which the rest ends.
-        let drained = until.since(clock.now().mono).saturating_sub(Duration::from_secs(1));
+        // The dispatcher has what is left, but for the time in which the rest ends.
+        let drained = until.since(clock.now().mono).saturating_sub(END_MARGIN);
         let drain_until = clock.now().mono.plus(drained);
         while clock.now().mono < drain_until && !self.threads.dispatcher.is_finished() {
             let (behind, is_stuck) = {
@@ -289,7 +292,8 @@ impl AccountRole {
             thread::sleep(Duration::from_millis(20));
         }
         self.stop.dispatcher.store(true, Ordering::Release);
-        let _ = self.threads.dispatcher.join();
+        // One that waits for a server which answers nothing is left to the end of the process: its records stay in the spool.
+        join_within(self.threads.dispatcher, END_MARGIN, clock);
         self.stop.syncer.store(true, Ordering::Release);
         let _ = self.threads.syncer.join();
         let _ = self.threads.host.join();
@@ -305,6 +309,18 @@ impl AccountRole {
 
 fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// Waits for a thread that has been told to end, `bound` at most.
+fn join_within<T>(thread: JoinHandle<T>, bound: Duration, clock: &dyn Clock) -> Option<T> {
+    let until = clock.now().mono.plus(bound);
+    while !thread.is_finished() {
+        if clock.now().mono >= until {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread.join().ok()
 }
 
 fn run_spooler(mut spooler: Spooler<FolderDisk>, woken: &Receiver<()>, clock: &dyn Clock, stop: &AtomicBool) -> usize {

@@ -309,8 +309,11 @@ pub const BLOCKED_HOLD_MAX: Duration = Duration::from_secs(300);
 pub const DISCOVERY_SPACING_MIN: Duration = Duration::from_secs(5);
 /// First pause after a look or a write that failed; doubles.
 pub const CONTROL_RETRY_MIN: Duration = Duration::from_secs(1);
-/// Longest pause after a look or a write that failed.
-pub const CONTROL_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Longest pause after a look or a write that failed: so late the rows are, at most, once the database is back.
+pub const CONTROL_RETRY_MAX: Duration = Duration::from_secs(5);
+/// A look or a write that lasts this long is shown as a database that does not answer. A statement is cut after 5 s, and a
+/// look has three of them and a login.
+pub const DATABASE_SILENCE_SHOWN: Duration = Duration::from_secs(10);
 /// `last_frame_at` of one account is written this often at most (facts/incumbent.md §1.2).
 pub const FRAME_STAMP_EVERY: Duration = Duration::from_secs(30);
 /// Accounts whose rows are written in one go, between two looks at what else is due.
