@@ -14,3 +14,5 @@ mod redis_server;
 #[allow(dead_code, reason = "the rig serves the daemon's other promises too")]
 #[path = "servers_user_data/rig.rs"]
 mod rig;
+#[path = "servers_run/venue.rs"]
+mod venue;

@@ -12,8 +12,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 
 use super::account_consumer::{AccountConsumer, pace_of};
-use crate::domain::{Clock, Mono, Wall};
-use crate::event_loop::{LoopControl, Stream};
+use crate::domain::{Clock, Mono, Now, Wall};
+use crate::event_loop::{ConnectGate, LoopControl, Stream};
 use crate::exchange::binance::private_url::SpellingChoice;
 use crate::spool::{AccountFound, AccountId, ExchangeId};
 use crate::stream::{SessionConfig, StreamUrl};
@@ -50,6 +50,8 @@ pub struct HostConfig {
     pub choice: SpellingChoice,
     /// Trust and bounds; the URL is each account's own.
     pub session: SessionConfig,
+    /// Told of bans, so that no stream of this address connects.
+    pub gate: Arc<dyn ConnectGate>,
     /// Accounts that the spool knows: until when each is known to have been alive.
     pub found: Vec<AccountFound>,
 }
@@ -71,6 +73,8 @@ pub struct AccountHost {
     /// The count of failed proofs at which control was last told to doubt.
     doubted: HashMap<AccountId, u32>,
     active_at: Mono,
+    /// The end of the ban that the gate knows of.
+    banned_until: Mono,
 }
 
 impl AccountHost {
@@ -95,6 +99,7 @@ impl AccountHost {
             told_gone: HashMap::new(),
             doubted: HashMap::new(),
             active_at: Mono::ZERO,
+            banned_until: Mono::ZERO,
         }
     }
 
@@ -197,6 +202,7 @@ impl AccountHost {
         if tells_activity {
             self.active_at = now.mono.plus(ACTIVE_EVERY);
         }
+        self.obey_ban(now);
         for cell in self.accounts.all() {
             let id = cell.id();
             if let Some(url) = cell.account(now, Account::poll_open)
@@ -227,6 +233,18 @@ impl AccountHost {
             if tells_activity && let Some(at) = state.last_frame_at {
                 self.control.active(id.0 as i64, at);
             }
+        }
+    }
+
+    /// What REST is told of a ban holds for connections too: they come from the same address.
+    fn obey_ban(&mut self, now: Now) {
+        let pause = self.control.address_banned_for();
+        let until = now.mono.plus(pause);
+        // The same end, computed at another time, is no news.
+        if !pause.is_zero() && until.since(self.banned_until) > LOOK_EVERY {
+            self.banned_until = until;
+            tracing::error!("the venue has banned this address: no stream connects for {} s", pause.as_secs() + 1);
+            self.config.gate.hold(pause, now);
         }
     }
 
@@ -280,6 +298,6 @@ impl Reading for LoopReading {
 
 /// The newest frame of any account, for status files.
 #[must_use]
-pub fn newest_frame(accounts: &Accounts, now: crate::domain::Now) -> Option<Wall> {
+pub fn newest_frame(accounts: &Accounts, now: Now) -> Option<Wall> {
     accounts.all().iter().filter_map(|cell| cell.state(now).0.last_frame_at).max()
 }

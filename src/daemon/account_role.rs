@@ -43,8 +43,6 @@ pub struct AccountRoleConfig {
     pub host: HostConfig,
     /// Threads that read sockets.
     pub threads: usize,
-    /// Whom each connect asks.
-    pub gate: Arc<dyn ConnectGate>,
     /// Discovery and listen keys.
     pub control: ControlConfig,
     /// The control threads' database.
@@ -77,6 +75,7 @@ pub struct AccountRole {
     names: Names,
     loops: Vec<LoopHandle>,
     control: ControlHandle,
+    gate: Arc<dyn ConnectGate>,
     spooler_status: Arc<Mutex<SpoolerStatus>>,
     dispatcher_status: Arc<Mutex<DispatcherStatus>>,
     report: OpenReport,
@@ -109,6 +108,7 @@ impl AccountRole {
         let AccountRoleConfig { mut host, control, store, venue_store, rest, cipher, sink, shape, .. } = config;
         let opened = spool::open(config.disk, config.spool, config.epoch, clock.now()).map_err(io::Error::other)?;
         host.found.clone_from(&opened.report.accounts);
+        let gate = Arc::clone(&host.gate);
         let accounts = Accounts::new();
         let names = Names::default();
 
@@ -116,11 +116,8 @@ impl AccountRole {
         let mut loops = Vec::new();
         let mut hosted = Vec::new();
         for _ in 0..config.threads.max(1) {
-            let handle = event_loop::spawn_empty(
-                LoopConfig::user_data(Arc::clone(&config.gate)),
-                Arc::clone(&clock),
-                random.fork(),
-            )?;
+            let handle =
+                event_loop::spawn_empty(LoopConfig::user_data(Arc::clone(&gate)), Arc::clone(&clock), random.fork())?;
             hosted.push(HostedLoop { control: handle.control().clone(), lane: Lane::new(wake.clone()) });
             loops.push(handle);
         }
@@ -176,7 +173,18 @@ impl AccountRole {
             })?,
         };
         let report = opened.report;
-        Ok(AccountRole { accounts, names, loops, control, spooler_status, dispatcher_status, report, stop, threads })
+        Ok(AccountRole {
+            accounts,
+            names,
+            loops,
+            control,
+            gate,
+            spooler_status,
+            dispatcher_status,
+            report,
+            stop,
+            threads,
+        })
     }
 
     /// What opening the spool found.
@@ -185,9 +193,10 @@ impl AccountRole {
         &self.report
     }
 
-    /// Looks for accounts soon.
-    pub fn discover(&self) {
+    /// Looks for accounts soon, and tries those that the venue refused at once: what was wrong may be mended.
+    pub fn reload(&self) {
         self.control.link().discover();
+        self.control.link().retry_refused();
     }
 
     /// Whether a thread has ended that nobody stopped.
@@ -257,6 +266,13 @@ impl AccountRole {
         }
         if let Some(until) = control.address_held_until {
             status.alarms.push(format!("the venue lets nobody call from this address until {until}"));
+        }
+        let held = self.gate.held_for(now);
+        if !held.is_zero() {
+            status.alarms.push(format!(
+                "the venue has turned this address away (418 or 429): no stream connects for {} s",
+                held.as_secs() + 1
+            ));
         }
         for stream in &status.streams {
             if let Some(reason) = &stream.degraded {

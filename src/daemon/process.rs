@@ -18,6 +18,7 @@ use super::shown::{self, Shown};
 use super::wiring::{self, BadSetting};
 use crate::domain::limits::STOP_MAX;
 use crate::domain::{Clock, Mono, Random};
+use crate::event_loop::ConnectGate;
 use crate::ops::settings::SettingsError;
 use crate::ops::signals::Signal;
 use crate::ops::status::{StreamState, WriterState};
@@ -105,9 +106,12 @@ pub fn run(
     mut random: Random,
 ) -> Result<Ended, StartError> {
     // Both are made before anything starts, so that every bad setting is told at once.
-    let price_config = mode.has_prices().then(|| price_config(&settings, mode)).transpose()?;
-    let account_config =
-        mode.has_accounts().then(|| account_wiring::account_role(&settings, mode.as_str(), &mut random)).transpose()?;
+    let gate = wiring::connect_gate(&settings, &mut random);
+    let price_config = mode.has_prices().then(|| price_config(&settings, mode, &gate)).transpose()?;
+    let account_config = mode
+        .has_accounts()
+        .then(|| account_wiring::account_role(&settings, mode.as_str(), Arc::clone(&gate)))
+        .transpose()?;
     let mut logging = Logging::install(&settings.ops, Arc::clone(&clock)).map_err(StartError::Log)?;
     let signals = Signals::listen()?;
     tracing::info!(
@@ -192,7 +196,7 @@ pub fn run(
         }
         if prices.is_none() && mode.has_prices() && now.mono >= rebuild_at {
             // Everything is made anew: threads, resolver, TLS, database session.
-            match price_config_again(&settings, mode, &shown, &clock, &mut random) {
+            match price_config_again(&settings, mode, &gate, &shown, &clock, &mut random) {
                 Ok(fresh) => prices = Some(fresh),
                 Err(error) => {
                     tracing::error!("the price role does not start: {error}");
@@ -211,7 +215,7 @@ pub fn run(
                     prices.reload_map();
                 }
                 if let Some(accounts) = &accounts {
-                    accounts.discover();
+                    accounts.reload();
                 }
                 summary_at = summary_at.min(clock.now().mono.plus(settings.ops.summary_interval));
                 status_at = Mono::ZERO;
@@ -241,12 +245,13 @@ pub fn run(
     })
 }
 
-fn price_config(settings: &Settings, mode: Mode) -> Result<PriceRoleConfig, BadSetting> {
+fn price_config(settings: &Settings, mode: Mode, gate: &Arc<dyn ConnectGate>) -> Result<PriceRoleConfig, BadSetting> {
     let name = format!("kraite-streams {} (pid {})", mode.as_str(), std::process::id());
     Ok(PriceRoleConfig {
         session: wiring::price_session(settings)?,
         sink: wiring::price_sink(settings, &name)?,
         writer: wiring::writer_settings(settings),
+        gate: Arc::clone(gate),
     })
 }
 
@@ -265,11 +270,12 @@ fn start_prices(
 fn price_config_again(
     settings: &Settings,
     mode: Mode,
+    gate: &Arc<dyn ConnectGate>,
     shown: &Shown,
     clock: &Arc<dyn Clock>,
     random: &mut Random,
 ) -> Result<PriceRole, StartError> {
-    Ok(start_prices(price_config(settings, mode)?, shown, clock, random)?)
+    Ok(start_prices(price_config(settings, mode, gate)?, shown, clock, random)?)
 }
 
 /// Whether the role wants the process to end.

@@ -126,6 +126,14 @@ pub const CONNECT_WINDOW: Duration = Duration::from_secs(300);
 pub const CONNECTS_PRICES_PART: usize = 30;
 /// One part in so many of the attempts is kept for accounts with open positions.
 pub const CONNECTS_EXPOSED_PART: usize = 6;
+/// How long nobody connects after a 429 at the upgrade that names no time: a minute's weight is over by then.
+pub const CONNECT_HOLD_LIMITED: Duration = Duration::from_secs(60);
+/// … and after a 418: the shortest ban (facts/binance.md §3).
+pub const CONNECT_HOLD_BANNED: Duration = Duration::from_secs(120);
+/// The longest time for which nobody connects, whatever was asked for: then one attempt finds out.
+pub const CONNECT_HOLD_MAX: Duration = Duration::from_secs(3_600);
+/// After such a time one attempt goes ahead; the others wait so long for what comes of it.
+pub const CONNECT_TRIAL: Duration = Duration::from_secs(2);
 /// From a busy lock of the shared window to the next try.
 pub const CONNECT_LOCK_RETRY: Duration = Duration::from_millis(20);
 /// Between two warnings' worth of tries to open a shared window that could not be used.

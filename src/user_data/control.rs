@@ -192,6 +192,17 @@ impl Control {
         self.keys.handle_doubt(account, now);
     }
 
+    /// Somebody has mended what the venue refused: accounts that wait after failures are tried now.
+    pub fn retry_refused(&mut self, now: Now) {
+        self.keys.handle_retry(now);
+    }
+
+    /// See [`KeySchedule::address_banned_for`](super::key_schedule::KeySchedule::address_banned_for).
+    #[must_use]
+    pub fn address_banned_for(&self, now: Now) -> Duration {
+        self.keys.schedule().address_banned_for(now.mono)
+    }
+
     /// The account's socket was active, pings included; as often as one likes.
     pub fn handle_activity(&mut self, account: i64, at: Wall) {
         if self.keys.is_streamed(account) {

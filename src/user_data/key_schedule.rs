@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use self::address::Address;
 use crate::domain::limits::{
-    KEEP_ALIVE_FRESH, KEEP_ALIVE_SECOND_TRY, KEEP_ALIVE_SPACING, KEY_CREATE_SPACING, LISTEN_KEY_DOUBT_AFTER,
-    LISTEN_KEY_LIFE, RENEWAL_CALM, RENEWAL_SPACING_MAX, RENEWAL_SPACING_MIN, WEIGHT_BUSY, WEIGHT_FULL,
+    DISCOVERY_SPACING_MIN, KEEP_ALIVE_FRESH, KEEP_ALIVE_SECOND_TRY, KEEP_ALIVE_SPACING, KEY_CREATE_SPACING,
+    LISTEN_KEY_DOUBT_AFTER, LISTEN_KEY_LIFE, RENEWAL_CALM, RENEWAL_SPACING_MAX, RENEWAL_SPACING_MIN, WEIGHT_BUSY,
+    WEIGHT_FULL,
 };
 use crate::domain::{Mono, Now, Random, Wall};
 use crate::exchange::binance::listen_key::{KeyCall, Refusal};
@@ -116,6 +117,8 @@ pub struct KeySchedule {
     is_second_try: bool,
     keep_alive_from: Mono,
     create_from: Mono,
+    /// When somebody last asked for refused accounts to be tried at once.
+    hurried_at: Option<Mono>,
     tickets: u64,
 }
 
@@ -144,6 +147,7 @@ impl KeySchedule {
             is_second_try: false,
             keep_alive_from: Mono::ZERO,
             create_from: Mono::ZERO,
+            hurried_at: None,
             tickets: 0,
         }
     }
@@ -179,6 +183,21 @@ impl KeySchedule {
     pub fn start_over(&mut self, account: i64, now: Mono) {
         if let Some(times) = self.accounts.get_mut(&account) {
             (times.has_key, times.asks_at, times.failures, times.in_flight) = (false, now, 0, None);
+        }
+    }
+
+    /// Somebody has mended what the venue refused: accounts that wait after failures are called on now, each lane at its own
+    /// pace, and not while this address is held. However often it is said, an account is called on once in
+    /// [`DISCOVERY_SPACING_MIN`] for it. A refusal that comes again waits as long as it would have.
+    pub fn retry_failed(&mut self, now: Mono) {
+        let from = match self.hurried_at {
+            Some(ahead) if ahead > now => ahead,
+            Some(before) => now.max(before.plus(DISCOVERY_SPACING_MIN)),
+            None => now,
+        };
+        self.hurried_at = Some(from);
+        for times in self.accounts.values_mut().filter(|times| times.failures > 0) {
+            times.asks_at = times.asks_at.min(from);
         }
     }
 
@@ -307,6 +326,12 @@ impl KeySchedule {
         let left = self.address.held_for(now.mono);
         let micros = i64::try_from(left.as_micros()).unwrap_or(i64::MAX);
         (!left.is_zero()).then(|| Wall::from_micros(now.wall.as_micros().saturating_add(micros)))
+    }
+
+    /// How long this address is banned as far as answers have said so; zero while it is not.
+    #[must_use]
+    pub fn address_banned_for(&self, now: Mono) -> Duration {
+        self.address.banned_for(now)
     }
 
     /// Accounts that have a key and no failure since its last extension.
