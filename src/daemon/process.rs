@@ -120,7 +120,9 @@ pub fn run(
         mode.as_str(),
         wiring::store_url(&settings)?
     );
-    MemoryPlan::of_prices(&settings).log();
+    if mode.has_prices() {
+        MemoryPlan::of_prices(&settings).log("prices");
+    }
 
     let started = clock.now();
     let mut status = Status::new(mode.as_str(), started.wall, settings.ops.status_interval);
@@ -144,7 +146,10 @@ pub fn run(
         },
     };
     if let Some(accounts) = &accounts {
-        account_wiring::log_opened(accounts.open_report(), &settings);
+        let report = accounts.open_report();
+        account_wiring::log_opened(report, &settings);
+        let known = report.accounts.len();
+        MemoryPlan::of_accounts(&settings, known).log(&format!("user data, {known} accounts known"));
     }
     let _page = settings.ops.page.and_then(|address| shown::open_page(address, &shown));
 

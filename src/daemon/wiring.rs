@@ -25,7 +25,7 @@ use crate::stream::url::StreamUrl;
 const TICKETS: usize = 8;
 
 /// TLS tickets kept for the sockets of accounts.
-const ACCOUNT_TICKETS: usize = 12_000;
+pub(super) const ACCOUNT_TICKETS: usize = 12_000;
 
 /// A setting that cannot be carried out: what is wrong, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
