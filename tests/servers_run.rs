@@ -7,6 +7,8 @@
 mod daemon_process;
 #[path = "servers_run/database.rs"]
 mod database;
+#[path = "servers_run/full_spool.rs"]
+mod full_spool;
 #[path = "support/postgres_server.rs"]
 mod postgres_server;
 #[path = "support/redis_server.rs"]
@@ -14,5 +16,7 @@ mod redis_server;
 #[allow(dead_code, reason = "the rig serves the daemon's other promises too")]
 #[path = "servers_user_data/rig.rs"]
 mod rig;
+#[path = "servers_run/spelling.rs"]
+mod spelling;
 #[path = "servers_run/venue.rs"]
 mod venue;

@@ -4,6 +4,7 @@
 //! One thread. It never waits for a peer; a loop that is busy is asked again at the next look.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 
 use super::account_consumer::{AccountConsumer, pace_of};
+use super::spelling_memory::SpellingMemory;
 use crate::domain::{Clock, Mono, Now, Wall};
 use crate::event_loop::{ConnectGate, LoopControl, Stream};
 use crate::exchange::binance::private_url::SpellingChoice;
@@ -23,7 +25,7 @@ use crate::user_data::intake::Intake;
 use crate::user_data::lane::Lane;
 use crate::user_data::listen_keys::command::AccountCommand;
 use crate::user_data::registry::{AccountCell, Accounts};
-use crate::user_data::spooler::Reading;
+use crate::user_data::spooler::{Reading, SpoolerStatus};
 
 /// From one look at the accounts to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -50,6 +52,8 @@ pub struct HostConfig {
     pub choice: SpellingChoice,
     /// Trust and bounds; the URL is each account's own.
     pub session: SessionConfig,
+    /// The spool's folder: what is remembered of spellings lies beside it.
+    pub spool_folder: PathBuf,
     /// Told of bans, so that no stream of this address connects.
     pub gate: Arc<dyn ConnectGate>,
     /// Accounts that the spool knows: until when each is known to have been alive.
@@ -73,6 +77,10 @@ pub struct AccountHost {
     /// The count of failed proofs at which control was last told to doubt.
     doubted: HashMap<AccountId, u32>,
     active_at: Mono,
+    spellings: SpellingMemory,
+    spooler: Arc<Mutex<SpoolerStatus>>,
+    /// Control knows that the spool is shut.
+    are_keys_held: bool,
     /// The end of the ban that the gate knows of.
     banned_until: Mono,
 }
@@ -86,9 +94,13 @@ impl AccountHost {
         accounts: Arc<Accounts>,
         names: Names,
         control: ControlLink,
+        spooler: Arc<Mutex<SpoolerStatus>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         AccountHost {
+            spooler,
+            are_keys_held: false,
+            spellings: SpellingMemory::beside(&config.spool_folder),
             config,
             loops,
             accounts,
@@ -136,7 +148,7 @@ impl AccountHost {
                     exchange: ExchangeId(u32::try_from(account.api_system_id).unwrap_or(u32::MAX)),
                     base: self.config.base.clone(),
                     choice: self.config.choice,
-                    delivered: None,
+                    delivered: self.spellings.of(id),
                     alive_at: found.and_then(|found| found.alive_at),
                 };
                 let mut fresh = Account::new(config, now);
@@ -203,6 +215,11 @@ impl AccountHost {
             self.active_at = now.mono.plus(ACTIVE_EVERY);
         }
         self.obey_ban(now);
+        let is_shut = self.spooler.lock().shut.is_some();
+        if is_shut != self.are_keys_held {
+            self.are_keys_held = is_shut;
+            self.control.hold_new_keys(is_shut);
+        }
         for cell in self.accounts.all() {
             let id = cell.id();
             if let Some(url) = cell.account(now, Account::poll_open)
@@ -221,6 +238,9 @@ impl AccountHost {
                 self.control.key_expired(id.0 as i64, generation);
             }
             let (state, _) = cell.state(now);
+            if let Some(spelling) = state.delivered {
+                self.spellings.note(id, spelling);
+            }
             if state.failed_proofs >= PROOFS_BEFORE_DOUBT {
                 let doubted = self.doubted.entry(id).or_default();
                 if state.failed_proofs >= *doubted + PROOFS_BEFORE_DOUBT {
@@ -234,6 +254,7 @@ impl AccountHost {
                 self.control.active(id.0 as i64, at);
             }
         }
+        self.spellings.save();
     }
 
     /// What REST is told of a ban holds for connections too: they come from the same address.

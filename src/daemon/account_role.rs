@@ -151,6 +151,7 @@ impl AccountRole {
             Arc::clone(&accounts),
             Arc::clone(&names),
             control.link(),
+            Arc::clone(&spooler_status),
             Arc::clone(&clock),
         );
         let threads = Threads {

@@ -76,7 +76,14 @@ pub fn account_role(
         .map_err(|error| bad("spool.folder", format!("no random bytes for its epoch: {error}")))?;
     let (sink, shape) = sink(settings, "")?;
     Ok(AccountRoleConfig {
-        host: HostConfig { base, choice: choice(user_data.spelling), session, gate, found: Vec::new() },
+        host: HostConfig {
+            base,
+            choice: choice(user_data.spelling),
+            session,
+            gate,
+            spool_folder: settings.spool.folder.clone(),
+            found: Vec::new(),
+        },
         threads: user_data.threads,
         control: ControlConfig {
             canonical: Venue::Binance.canonical().to_owned(),

@@ -9,7 +9,7 @@
 //! - [`wiring`] and [`account_wiring`] turn settings into what the roles take.
 //! - [`price_role`] and [`account_role`] start, show and stop their threads; [`memory_plan`] adds up what they may hold.
 //! - [`price_consumer`] and [`account_consumer`] stand between a loop and its intake, [`telemetry`] is what the price loop
-//!   tells others, [`shown`] hands what is shown to the page.
+//!   tells others, `spelling_memory` knows after a restart which private URL delivered, [`shown`] hands what is shown to the page.
 //!
 //! May import everything but `sim` and `cli`.
 
@@ -23,5 +23,6 @@ pub mod price_consumer;
 pub mod price_role;
 pub mod process;
 pub mod shown;
+mod spelling_memory;
 pub mod telemetry;
 pub mod wiring;

@@ -203,6 +203,11 @@ impl Control {
         self.keys.schedule().address_banned_for(now.mono)
     }
 
+    /// While the spool is shut no new keys are asked for.
+    pub fn hold_new_keys(&mut self, are_held: bool) {
+        self.keys.hold_new_keys(are_held);
+    }
+
     /// The account's socket was active, pings included; as often as one likes.
     pub fn handle_activity(&mut self, account: i64, at: Wall) {
         if self.keys.is_streamed(account) {

@@ -119,6 +119,8 @@ pub struct KeySchedule {
     create_from: Mono,
     /// When somebody last asked for refused accounts to be tried at once.
     hurried_at: Option<Mono>,
+    /// No new key is asked for: nobody could record what its socket brings.
+    are_creates_held: bool,
     tickets: u64,
 }
 
@@ -148,6 +150,7 @@ impl KeySchedule {
             keep_alive_from: Mono::ZERO,
             create_from: Mono::ZERO,
             hurried_at: None,
+            are_creates_held: false,
             tickets: 0,
         }
     }
@@ -199,6 +202,12 @@ impl KeySchedule {
         for times in self.accounts.values_mut().filter(|times| times.failures > 0) {
             times.asks_at = times.asks_at.min(from);
         }
+    }
+
+    /// Whether new keys wait: while the spool is shut nobody could record what their sockets bring. Keys that accounts have
+    /// are extended all the same.
+    pub fn hold_creates(&mut self, are_held: bool) {
+        self.are_creates_held = are_held;
     }
 
     /// Something is odd about the account's key: it is asked for by POST soon.
@@ -344,6 +353,7 @@ impl KeySchedule {
         let open_from = self.address.open_from()?;
         let idle = self.accounts.iter().filter(|(_, times)| times.in_flight.is_none());
         let next = match lane {
+            Lane::Create if self.are_creates_held => return None,
             Lane::Create => {
                 let wanting = idle.filter(|(_, times)| !times.has_key);
                 let (&account, times) = wanting.min_by_key(|(_, times)| times.asks_at)?;

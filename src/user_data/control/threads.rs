@@ -164,6 +164,11 @@ impl ControlLink {
         self.with(|control, shared| control.retry_refused(shared.clock.now()));
     }
 
+    /// While the spool is shut no new keys are asked for: nobody could record what their sockets bring.
+    pub fn hold_new_keys(&self, are_held: bool) {
+        self.with(|control, _| control.hold_new_keys(are_held));
+    }
+
     /// How long REST says that this address is banned; zero while it does not.
     #[must_use]
     pub fn address_banned_for(&self) -> Duration {

@@ -165,6 +165,22 @@ fn bad_credentials_back_off_to_minutes_and_hold_up_nobody() {
 }
 
 #[test]
+fn while_the_spool_is_shut_keys_are_extended_and_none_is_new() {
+    let mut rig = Rig::started(2);
+    rig.schedule.hold_creates(true);
+    rig.schedule.add(3, rig.now().mono);
+    for _ in 0..10 {
+        let order = rig.next();
+        assert_eq!((order.call, order.lane), (KeyCall::Extend, Lane::KeepAlive));
+        rig.settle(&order, Answer::Granted);
+    }
+    rig.schedule.hold_creates(false);
+    let held = rig.ms;
+    let order = rig.next();
+    assert_eq!((order.account, order.lane, rig.ms), (3, Lane::Create, held));
+}
+
+#[test]
 fn an_operator_who_mended_a_key_does_not_wait_and_a_storm_of_wishes_is_none() {
     let mut rig = Rig::new(3);
     // Refused until the pauses are minutes; account 3 is well.
