@@ -11,9 +11,11 @@ pub mod bybit;
 pub mod contract_name;
 pub mod instruments;
 pub mod kucoin;
+pub mod projection;
 mod rest_shape;
 
 pub use instruments::{InstrumentList, InstrumentPage, LeftOut, ListError, list_instruments};
+pub use projection::{EventKind, PositionEntry, Projection};
 pub use rest_shape::ShapeError;
 
 use crate::domain::Venue;

@@ -26,6 +26,7 @@ pub mod php;
 pub mod redis;
 pub mod server_facts;
 pub mod sink;
+pub mod source;
 
 pub use batch::{BatchJob, JobBatch};
 pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};
@@ -36,6 +37,7 @@ pub use job_view::{BadJob, JobReader, JobView};
 pub use redis::{BadRedisUrl, HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisUrl};
 pub use server_facts::{LossWindow, ServerFacts};
 pub use sink::{Forgot, JobSink, PushError, PushErrorClass, Pushed, Rewind, SinkHealth, Watermark};
+pub use source::{JobSource, Lease, SourceJob};
 
 /// The thin PHP job that `print laravel-adapter` prints.
 pub const LARAVEL_ADAPTER: &str = include_str!("laravel_adapter.php");

@@ -17,8 +17,11 @@ pub mod sqlite;
 pub mod url;
 pub mod user_data;
 pub mod user_data_rows;
+pub mod work;
+pub mod work_rows;
 
 pub use error::{ErrorClass, Result, StoreError};
 pub use shape::{TableShape, WriteCounts};
 pub use url::{PostgresUrl, SslMode, StoreUrl};
 pub use user_data::{UserDataStore, UserDataTables};
+pub use work::{WorkTables, WorkTransaction};

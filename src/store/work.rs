@@ -1,0 +1,130 @@
+//! What the worker keeps in the database: audit rows, order changes, intents, progress, each job in one transaction.
+//!
+//! [`WorkTables`] is one open session on either database; [`WorkTables::transaction`] lends a [`WorkTransaction`] that is
+//! rolled back unless the work asks for its commit. Locks are taken in one order: account, then positions by id, then orders.
+//! On SQLite a transaction is `BEGIN IMMEDIATE` with `synchronous = FULL`.
+
+use std::time::Duration;
+
+use super::error::Result;
+use super::user_data_rows::NewGap;
+use super::work_rows::{
+    AccountFacts, AuditRecord, AuditRow, DecisionRow, FailedJob, IntentRow, NewIntent, OrderChange, OrderRow,
+    PositionRow, Progress,
+};
+use crate::domain::Wall;
+use crate::domain::order::OrderStatus;
+
+/// How a transaction ends when its work has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything stays.
+    Commit,
+    /// Nothing stays: another worker holds the lease, or it was a preview.
+    RollBack,
+}
+
+/// The tables of the worker, in one open session.
+pub trait WorkTables: Send {
+    /// Whether the session is worth another statement.
+    fn is_usable(&self) -> bool;
+
+    /// Does `work` in one transaction. An error of `work` or of the database rolls back.
+    fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End>;
+
+    /// Records a job that has failed for good; a second row for the same uuid is none.
+    fn insert_failed_job(&mut self, job: &FailedJob<'_>) -> Result<()>;
+
+    /// Marks the account for a reconcile: a row of `stream_gaps` without identity and with this reason, unless one like it
+    /// is outstanding.
+    fn request_reconcile(&mut self, account_id: i64, api_system_id: i64, reason: &str, at: Wall) -> Result<()>;
+
+    /// Intents that are not pushed yet, in ascending id.
+    fn unpushed_intents(&mut self, limit: u32) -> Result<Vec<IntentRow>>;
+
+    /// The relay has pushed these.
+    fn intents_pushed(&mut self, ids: &[i64], at: Wall) -> Result<()>;
+
+    /// Deletes at most `limit` audit rows that were received before `before`, the oldest first; how many.
+    fn delete_audit_before(&mut self, before: Wall, limit: u32) -> Result<u64>;
+
+    /// Audit rows of an order by exchange or client order id, oldest first; `account` narrows.
+    fn audit_of_order(&mut self, id: &str, account: Option<i64>, limit: u32) -> Result<Vec<AuditRecord>>;
+
+    /// Audit rows received from `since` on with an id above `after`, in ascending id.
+    fn audit_since(&mut self, since: Wall, after: i64, limit: u32) -> Result<Vec<AuditRecord>>;
+
+    /// Orders by either id, of all accounts or one: id, account and what [`OrderRow`] holds.
+    fn orders_of_id(&mut self, id: &str, account: Option<i64>) -> Result<Vec<(i64, OrderRow)>>;
+
+    /// What was decided about an order's events, or about events with one of these audit keys; ascending id.
+    fn decisions(&mut self, order_id: Option<i64>, keys: &[String]) -> Result<Vec<DecisionRow>>;
+
+    /// Intents of an order or, where it has none, of its position; ascending id.
+    fn intents_of(&mut self, order_id: Option<i64>, position_id: Option<i64>, limit: u32) -> Result<Vec<IntentRow>>;
+}
+
+/// One transaction of the worker.
+pub trait WorkTransaction {
+    /// Locks the account's row of `stream_progress`, made where it is missing, and reads it. `None`: nothing applied yet.
+    fn lock_progress(&mut self, account_id: i64) -> Result<Option<Progress>>;
+
+    /// Writes it.
+    fn set_progress(&mut self, account_id: i64, progress: &Progress) -> Result<()>;
+
+    /// Inserts an audit row; `false` where its idempotency key is there already. Never fails the transaction for a duplicate.
+    fn insert_audit(&mut self, row: &AuditRow<'_>) -> Result<bool>;
+
+    /// The account, soft-deleted or not; `None` where there is none.
+    fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>>;
+
+    /// The order with this exchange order id, else the one with this client order id, else the algo order that is known to
+    /// have become the order with this id; each only if its position belongs to the account and the account to the system.
+    fn find_order(
+        &mut self,
+        account_id: i64,
+        api_system_id: i64,
+        symbol: Option<&str>,
+        exchange_order_id: Option<&str>,
+        client_order_id: Option<&str>,
+    ) -> Result<Option<OrderRow>>;
+
+    /// Locks a position's row and reads it.
+    fn lock_position(&mut self, position_id: i64) -> Result<Option<PositionRow>>;
+
+    /// Positions of the account with this symbol and one of these statuses, ascending id, not locked.
+    fn positions(&mut self, account_id: i64, symbol: &str, statuses: &[&str]) -> Result<Vec<PositionRow>>;
+
+    /// Locks an order's row and reads it again.
+    fn lock_order(&mut self, order_id: i64) -> Result<Option<OrderRow>>;
+
+    /// All orders of a position, ascending id, not locked.
+    fn orders_of_position(&mut self, position_id: i64) -> Result<Vec<OrderRow>>;
+
+    /// Writes status, price, `filled_at`, `updated_at` of an order, and its mark.
+    fn update_order(&mut self, order_id: i64, change: &OrderChange) -> Result<()>;
+
+    /// Moves the local intent: `reference_status`.
+    fn set_reference_status(&mut self, order_id: i64, status: &str) -> Result<()>;
+
+    /// Moves a position's status.
+    fn set_position_status(&mut self, position_id: i64, status: &str) -> Result<()>;
+
+    /// The algo order has become the real order with this id: later events of that id belong to it.
+    fn link_triggered(&mut self, account_id: i64, symbol: &str, exchange_order_id: &str, order_id: i64) -> Result<()>;
+
+    /// The real order of this algo order has ended.
+    fn set_child_ended(&mut self, order_id: i64, status: OrderStatus) -> Result<()>;
+
+    /// Whether an intent with this `live_key` lives: not finished, and decided no longer than `live_for` before `now`.
+    fn has_live_intent(&mut self, live_key: &str, now: Wall, live_for: Duration) -> Result<bool>;
+
+    /// Inserts an intent; `false` where its `dedupe` is there already.
+    fn insert_intent(&mut self, intent: &NewIntent) -> Result<bool>;
+
+    /// Records what was decided; a second decision about the same event is dropped.
+    fn insert_decision(&mut self, decision: &DecisionRow) -> Result<()>;
+
+    /// Records a gap; a second row of the same identity is none.
+    fn insert_gap(&mut self, gap: &NewGap<'_>) -> Result<()>;
+}

@@ -1,0 +1,263 @@
+//! Rows of the worker as both databases give and take them: plain values, no driver type (facts/incumbent.md §1.1, §1.8,
+//! §1.9). Decimals are [`Decimal`]s from text on either database, so that they are compared digit by digit.
+
+use crate::domain::order::{Direction, OrderKind, OrderStatus};
+use crate::domain::{Decimal, Wall};
+
+/// A row of `api_data_stream` to be inserted.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditRow<'a> {
+    /// `accounts.id`.
+    pub account_id: i64,
+    /// `api_systems.id`.
+    pub api_system_id: i64,
+    /// The event's columns.
+    pub columns: &'a AuditColumns,
+    /// When the daemon received it.
+    pub received_at: Wall,
+    /// The recorded bytes where they are valid JSON, else `{"raw_base64":"…"}`.
+    pub raw_payload: &'a str,
+    /// 64 lower-case hex digits: SHA-256 of account, system and the recorded bytes.
+    pub idempotency_key: &'a str,
+}
+
+/// The columns that come from the event itself. Texts and decimals fit their columns: who projects sees to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditColumns {
+    /// ≤ 64 characters.
+    pub raw_event_type: String,
+    /// ≤ 40 characters.
+    pub event_type: String,
+    /// ≤ 64 characters.
+    pub exchange_order_id: Option<String>,
+    /// ≤ 64 characters.
+    pub client_order_id: Option<String>,
+    /// ≤ 40 characters.
+    pub symbol: Option<String>,
+    /// ≤ 40 characters.
+    pub status: Option<String>,
+    /// ≤ 20 characters.
+    pub normalized_status: Option<String>,
+    /// `decimal(20,8)`, as all decimals here.
+    pub price: Option<Decimal>,
+    /// See [`AuditColumns::price`].
+    pub average_price: Option<Decimal>,
+    /// See [`AuditColumns::price`].
+    pub original_quantity: Option<Decimal>,
+    /// See [`AuditColumns::price`].
+    pub filled_quantity: Option<Decimal>,
+    /// See [`AuditColumns::price`].
+    pub last_filled_price: Option<Decimal>,
+    /// See [`AuditColumns::price`].
+    pub last_filled_quantity: Option<Decimal>,
+    /// With milliseconds.
+    pub event_time: Option<Wall>,
+}
+
+/// A row of `api_data_stream`, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Primary key.
+    pub id: i64,
+    /// `accounts.id`.
+    pub account_id: i64,
+    /// `api_systems.id`.
+    pub api_system_id: i64,
+    /// The event's columns.
+    pub columns: AuditColumns,
+    /// When the daemon received it.
+    pub received_at: Wall,
+    /// When the row was inserted, where the column says so to the millisecond.
+    pub created_at: Option<Wall>,
+    /// See [`AuditRow::raw_payload`].
+    pub raw_payload: String,
+    /// See [`AuditRow::idempotency_key`].
+    pub idempotency_key: String,
+}
+
+/// How far an account's jobs are applied: a row of `stream_progress`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Epoch of the last applied record.
+    pub epoch: [u8; 16],
+    /// Its position.
+    pub position: u64,
+    /// The lease under which it was applied; a worker with a smaller number must not write.
+    pub fence: u64,
+}
+
+/// What the rules need to know of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountFacts {
+    /// `accounts.id`.
+    pub id: i64,
+    /// `accounts.api_system_id`.
+    pub api_system_id: i64,
+    /// `accounts.on_hedge_mode`.
+    pub on_hedge_mode: bool,
+}
+
+/// A row of `orders` with what this program keeps beside it in `order_progress`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderRow {
+    /// Primary key.
+    pub id: i64,
+    /// `positions.id`.
+    pub position_id: i64,
+    /// `type`.
+    pub kind: OrderKind,
+    /// `status`, as the column has it.
+    pub status: String,
+    /// `reference_status`.
+    pub reference_status: Option<String>,
+    /// `client_order_id`.
+    pub client_order_id: Option<String>,
+    /// `exchange_order_id`.
+    pub exchange_order_id: Option<String>,
+    /// `is_algo`.
+    pub is_algo: bool,
+    /// `quantity`: placed. Never written by this program.
+    pub quantity: Option<Decimal>,
+    /// `price`.
+    pub price: Option<Decimal>,
+    /// `reference_quantity`: never written by this program.
+    pub reference_quantity: Option<Decimal>,
+    /// `reference_price`: never written by this program.
+    pub reference_price: Option<Decimal>,
+    /// `filled_at` is set.
+    pub is_filled_at_set: bool,
+    /// What the newest applied event said; `None` before the first.
+    pub last: Option<OrderMark>,
+    /// The status in which the real order of a triggered algo order ended.
+    pub child_ended: Option<OrderStatus>,
+}
+
+/// The newest event that was applied to an order: what a later one is held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderMark {
+    /// `T`, ms since 1970 UTC; 0 where the event had none.
+    pub transaction_time_ms: i64,
+    /// Cumulative filled quantity.
+    pub filled_quantity: Option<Decimal>,
+}
+
+/// What is written to an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderChange {
+    /// The new status.
+    pub status: OrderStatus,
+    /// The new price; `None` leaves it.
+    pub price: Option<Decimal>,
+    /// Sets `filled_at` where it is not set.
+    pub filled_at: Option<Wall>,
+    /// The new mark.
+    pub mark: OrderMark,
+}
+
+/// A row of `positions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PositionRow {
+    /// Primary key.
+    pub id: i64,
+    /// `accounts.id`.
+    pub account_id: i64,
+    /// `parsed_trading_pair`: the venue's symbol.
+    pub symbol: String,
+    /// `exchange_symbols.id`.
+    pub exchange_symbol_id: Option<i64>,
+    /// `status`.
+    pub status: String,
+    /// `direction`.
+    pub direction: Direction,
+}
+
+/// A row of `workflow_intents` to be inserted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewIntent {
+    /// The workflow: `ClosePositionJob` and the like.
+    pub name: &'static str,
+    /// `positions.id`.
+    pub position_id: i64,
+    /// `accounts.id`.
+    pub account_id: i64,
+    /// `orders.id`, where one order is the cause.
+    pub order_id: Option<i64>,
+    /// A JSON object: the workflow's arguments.
+    pub arguments: String,
+    /// Where it is pushed: a logical queue.
+    pub queue: &'static str,
+    /// While an intent of this text lives (it is neither finished nor too old) no other is written.
+    pub live_key: String,
+    /// No two intents ever have the same: the cause's identity and the workflow.
+    pub dedupe: String,
+    /// When it was decided.
+    pub at: Wall,
+}
+
+/// A row of `workflow_intents`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntentRow {
+    /// Primary key.
+    pub id: i64,
+    /// See [`NewIntent::name`].
+    pub name: String,
+    /// See [`NewIntent::position_id`].
+    pub position_id: i64,
+    /// See [`NewIntent::account_id`].
+    pub account_id: i64,
+    /// See [`NewIntent::order_id`].
+    pub order_id: Option<i64>,
+    /// See [`NewIntent::arguments`].
+    pub arguments: String,
+    /// See [`NewIntent::queue`].
+    pub queue: String,
+    /// See [`NewIntent::dedupe`].
+    pub dedupe: String,
+    /// When it was decided.
+    pub created_at: Option<Wall>,
+    /// When the relay pushed it; `None`: not yet.
+    pub pushed_at: Option<Wall>,
+    /// When the application said that the workflow has ended.
+    pub finished_at: Option<Wall>,
+}
+
+/// A row of Laravel's `failed_jobs` (facts/laravel_queue.md §4).
+#[derive(Clone, Copy, Debug)]
+pub struct FailedJob<'a> {
+    /// The job's uuid.
+    pub uuid: &'a str,
+    /// Laravel's connection: `redis`.
+    pub connection: &'a str,
+    /// The logical queue, without prefix.
+    pub queue: &'a str,
+    /// The body as it was popped.
+    pub payload: &'a str,
+    /// What went wrong.
+    pub exception: &'a str,
+    /// When.
+    pub failed_at: Wall,
+}
+
+/// A row of `stream_decisions`: what became of an order event, for `trace`. Written in the event's own transaction, and only
+/// where an allowlist is set: in shadow mode nothing is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionRow {
+    /// The audit row's key.
+    pub idempotency_key: String,
+    /// `accounts.id`.
+    pub account_id: i64,
+    /// `orders.id`, where the event found one.
+    pub order_id: Option<i64>,
+    /// Epoch and position of the spooled record.
+    pub identity: ([u8; 16], u64),
+    /// The job's uuid.
+    pub job_uuid: String,
+    /// ≤ 40 characters, a word: `applied`, `rank_guard`, `not_on_allowlist`, ….
+    pub rule: String,
+    /// ≤ 255 characters, a sentence: `rank guard: FILLED > NEW`.
+    pub note: String,
+    /// When the worker took the job.
+    pub reserved_at: Wall,
+    /// When it was decided; both to the microsecond.
+    pub decided_at: Wall,
+}
