@@ -16,6 +16,7 @@
 pub mod account_consumer;
 pub mod account_host;
 pub mod account_role;
+mod account_threads;
 pub mod account_wiring;
 pub mod control_ports;
 pub mod memory_plan;

@@ -10,6 +10,7 @@
 mod address;
 #[cfg(test)]
 mod tests;
+mod times;
 #[cfg(test)]
 mod week;
 
@@ -17,10 +18,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::address::Address;
+use self::times::Times;
 use crate::domain::limits::{
     DISCOVERY_SPACING_MIN, KEEP_ALIVE_FRESH, KEEP_ALIVE_SECOND_TRY, KEEP_ALIVE_SPACING, KEY_CREATE_SPACING,
-    LISTEN_KEY_DOUBT_AFTER, LISTEN_KEY_LIFE, RENEWAL_CALM, RENEWAL_SPACING_MAX, RENEWAL_SPACING_MIN, WEIGHT_BUSY,
-    WEIGHT_FULL,
+    LISTEN_KEY_DOUBT_AFTER, WEIGHT_BUSY, WEIGHT_FULL,
 };
 use crate::domain::{Mono, Now, Random, Wall};
 use crate::exchange::binance::listen_key::{KeyCall, Refusal};
@@ -122,19 +123,6 @@ pub struct KeySchedule {
     /// No new key is asked for: nobody could record what its socket brings.
     are_creates_held: bool,
     tickets: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    has_key: bool,
-    /// A call of the account's own: a new key, a retry, a doubt. NEVER: the beat decides.
-    asks_at: Mono,
-    extended_at: Mono,
-    asked_new_at: Option<Mono>,
-    renewals: u32,
-    failures: u32,
-    is_doubtful: bool,
-    in_flight: Option<u64>,
 }
 
 impl KeySchedule {
@@ -384,34 +372,6 @@ struct Next {
     at: Mono,
     account: i64,
     is_beat: bool,
-}
-
-impl Times {
-    fn is_healthy(&self) -> bool {
-        self.has_key && self.failures == 0
-    }
-
-    fn lost_at(&self) -> Mono {
-        self.extended_at.plus(LISTEN_KEY_LIFE)
-    }
-
-    fn granted(&mut self, now: Mono) {
-        (self.has_key, self.asks_at, self.extended_at) = (true, Mono::NEVER, now);
-        (self.failures, self.is_doubtful) = (0, false);
-    }
-
-    /// A call in flight is about the dead key, so its answer will be stale.
-    fn renew(&mut self, now: Mono) {
-        if !self.has_key {
-            return;
-        }
-        (self.has_key, self.in_flight) = (false, None);
-        let asked = self.asked_new_at.unwrap_or(Mono::ZERO);
-        self.renewals = if now.since(asked) >= RENEWAL_CALM { 0 } else { self.renewals.saturating_add(1) };
-        let doublings = self.renewals.saturating_sub(1).min(16);
-        let spacing = (RENEWAL_SPACING_MIN * (1 << doublings)).min(RENEWAL_SPACING_MAX);
-        self.asks_at = if self.renewals == 0 { now } else { now.max(asked.plus(spacing)) };
-    }
 }
 
 /// Between three and five quarters of `pause`, so that accounts that failed together do not come back together.
