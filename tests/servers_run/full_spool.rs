@@ -77,19 +77,21 @@ fn a_full_spool_stops_reading_loudly_and_goes_on_when_redis_is_back() {
         (0..ACCOUNTS).for_each(|account| sim.inject(AccountFault::Flood { frames: 500 }.on(account)));
         std::thread::sleep(Duration::from_millis(200));
     }
-    // Full is not more than full: its bound, the reserve, and the last segment.
-    let bytes = status().spool_bytes;
-    assert!(bytes < (10 << 20) + (2 << 20) + (5 << 19), "{bytes} bytes");
-    let (written, knocked) = (status().written, sim.ledger().connects_attempted);
-    // Frames wait in the sockets or are missed; a broken socket and a dead key wait too.
+    // Full is not more than full: its bound, the reserve, and the last segment. What was under way may still find its place.
+    std::thread::sleep(Duration::from_secs(1));
+    let is_bounded = || status().spool_bytes < (10 << 20) + (2 << 20) + (5 << 19);
+    assert!(is_bounded(), "{:?}", status());
+    let knocked = sim.ledger().connects_attempted;
+    // Frames wait in the sockets or are missed; a broken socket waits too.
     sim.inject(AccountFault::Cut.on(0));
     sim.inject(AccountFault::Flood { frames: 500 }.on(1));
     std::thread::sleep(Duration::from_secs(4));
     assert_eq!(sim.ledger().connects_attempted, knocked, "no new socket while nothing is recorded");
-    assert!(is_shut() && status().written < written + 100, "{} → {}", written, status().written);
-    assert!(
+    until("a shut spool, as before", is_shut);
+    until("an account that is not read, and says so", || {
         status().streams.iter().any(|stream| stream.degraded.as_deref().is_some_and(|why| why.contains("not read")))
-    );
+    });
+    assert!(is_bounded(), "{:?}", status());
 
     redis.restart();
     until("an end of it", || !is_shut());
