@@ -18,6 +18,7 @@ use super::shown::{self, Shown};
 use super::wiring::{self, BadSetting};
 use crate::domain::limits::STOP_MAX;
 use crate::domain::{Clock, Mono, Random};
+use crate::event_loop::ConnectGate;
 use crate::ops::settings::SettingsError;
 use crate::ops::signals::Signal;
 use crate::ops::status::{StreamState, WriterState};
@@ -58,6 +59,9 @@ pub enum StartError {
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// In `run`: from the end of a price role to the next try.
 const REBUILD_AFTER: Duration = Duration::from_secs(30);
+/// In `run`: how long a price role that is given up may take to end. A writer that waits for a server longer than this is left
+/// behind, so that signals are not.
+const GIVE_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which roles a process plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +106,12 @@ pub fn run(
     mut random: Random,
 ) -> Result<Ended, StartError> {
     // Both are made before anything starts, so that every bad setting is told at once.
-    let price_config = mode.has_prices().then(|| price_config(&settings, mode)).transpose()?;
-    let account_config =
-        mode.has_accounts().then(|| account_wiring::account_role(&settings, mode.as_str(), &mut random)).transpose()?;
+    let gate = wiring::connect_gate(&settings, &mut random);
+    let price_config = mode.has_prices().then(|| price_config(&settings, mode, &gate)).transpose()?;
+    let account_config = mode
+        .has_accounts()
+        .then(|| account_wiring::account_role(&settings, mode.as_str(), Arc::clone(&gate)))
+        .transpose()?;
     let mut logging = Logging::install(&settings.ops, Arc::clone(&clock)).map_err(StartError::Log)?;
     let signals = Signals::listen()?;
     tracing::info!(
@@ -113,7 +120,9 @@ pub fn run(
         mode.as_str(),
         wiring::store_url(&settings)?
     );
-    MemoryPlan::of_prices(&settings).log();
+    if mode.has_prices() {
+        MemoryPlan::of_prices(&settings).log("prices");
+    }
 
     let started = clock.now();
     let mut status = Status::new(mode.as_str(), started.wall, settings.ops.status_interval);
@@ -137,7 +146,10 @@ pub fn run(
         },
     };
     if let Some(accounts) = &accounts {
-        account_wiring::log_opened(accounts.open_report(), &settings);
+        let report = accounts.open_report();
+        account_wiring::log_opened(report, &settings);
+        let known = report.accounts.len();
+        MemoryPlan::of_accounts(&settings, known).log(&format!("user data, {known} accounts known"));
     }
     let _page = settings.ops.page.and_then(|address| shown::open_page(address, &shown));
 
@@ -181,7 +193,7 @@ pub fn run(
                 tracing::error!("{sentence}");
                 price_alarm = Some(sentence);
                 if let Some(prices) = prices.take() {
-                    prices.stop(STOP_MAX, &*clock);
+                    prices.stop(GIVE_UP_WITHIN, &*clock);
                 }
                 let wait = if matches!(ended, Ended::Refused(_)) { REBUILD_AFTER } else { Duration::ZERO };
                 rebuild_at = clock.now().mono.plus(wait);
@@ -189,7 +201,7 @@ pub fn run(
         }
         if prices.is_none() && mode.has_prices() && now.mono >= rebuild_at {
             // Everything is made anew: threads, resolver, TLS, database session.
-            match price_config_again(&settings, mode, &shown, &clock, &mut random) {
+            match price_config_again(&settings, mode, &gate, &shown, &clock, &mut random) {
                 Ok(fresh) => prices = Some(fresh),
                 Err(error) => {
                     tracing::error!("the price role does not start: {error}");
@@ -208,7 +220,7 @@ pub fn run(
                     prices.reload_map();
                 }
                 if let Some(accounts) = &accounts {
-                    accounts.discover();
+                    accounts.reload();
                 }
                 summary_at = summary_at.min(clock.now().mono.plus(settings.ops.summary_interval));
                 status_at = Mono::ZERO;
@@ -238,12 +250,13 @@ pub fn run(
     })
 }
 
-fn price_config(settings: &Settings, mode: Mode) -> Result<PriceRoleConfig, BadSetting> {
+fn price_config(settings: &Settings, mode: Mode, gate: &Arc<dyn ConnectGate>) -> Result<PriceRoleConfig, BadSetting> {
     let name = format!("kraite-streams {} (pid {})", mode.as_str(), std::process::id());
     Ok(PriceRoleConfig {
         session: wiring::price_session(settings)?,
         sink: wiring::price_sink(settings, &name)?,
         writer: wiring::writer_settings(settings),
+        gate: Arc::clone(gate),
     })
 }
 
@@ -262,11 +275,12 @@ fn start_prices(
 fn price_config_again(
     settings: &Settings,
     mode: Mode,
+    gate: &Arc<dyn ConnectGate>,
     shown: &Shown,
     clock: &Arc<dyn Clock>,
     random: &mut Random,
 ) -> Result<PriceRole, StartError> {
-    Ok(start_prices(price_config(settings, mode)?, shown, clock, random)?)
+    Ok(start_prices(price_config(settings, mode, gate)?, shown, clock, random)?)
 }
 
 /// Whether the role wants the process to end.

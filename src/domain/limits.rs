@@ -52,6 +52,8 @@ pub const UPGRADE_HEAD_MAX: usize = 16 << 10;
 pub const FRAME_HEADER_MAX: usize = 10;
 /// Plaintext of one TLS record (RFC 8446 §5.1).
 pub const TLS_RECORD_PLAINTEXT_MAX: usize = 16 << 10;
+/// A ticket with what it needs to be used: a server's chain, mostly.
+pub const TICKET_BYTES: usize = 4 << 10;
 /// Server names whose TLS tickets are kept: the venues' hosts and their fallbacks. A ticket holds its server's chain, so
 /// it costs about 4 kB.
 pub const TLS_SERVER_NAMES_MAX: usize = 16;
@@ -126,6 +128,14 @@ pub const CONNECT_WINDOW: Duration = Duration::from_secs(300);
 pub const CONNECTS_PRICES_PART: usize = 30;
 /// One part in so many of the attempts is kept for accounts with open positions.
 pub const CONNECTS_EXPOSED_PART: usize = 6;
+/// How long nobody connects after a 429 at the upgrade that names no time: a minute's weight is over by then.
+pub const CONNECT_HOLD_LIMITED: Duration = Duration::from_secs(60);
+/// … and after a 418: the shortest ban (facts/binance.md §3).
+pub const CONNECT_HOLD_BANNED: Duration = Duration::from_secs(120);
+/// The longest time for which nobody connects, whatever was asked for: then one attempt finds out.
+pub const CONNECT_HOLD_MAX: Duration = Duration::from_secs(3_600);
+/// After such a time one attempt goes ahead; the others wait so long for what comes of it.
+pub const CONNECT_TRIAL: Duration = Duration::from_secs(2);
 /// From a busy lock of the shared window to the next try.
 pub const CONNECT_LOCK_RETRY: Duration = Duration::from_millis(20);
 /// Between two warnings' worth of tries to open a shared window that could not be used.
@@ -309,8 +319,11 @@ pub const BLOCKED_HOLD_MAX: Duration = Duration::from_secs(300);
 pub const DISCOVERY_SPACING_MIN: Duration = Duration::from_secs(5);
 /// First pause after a look or a write that failed; doubles.
 pub const CONTROL_RETRY_MIN: Duration = Duration::from_secs(1);
-/// Longest pause after a look or a write that failed.
-pub const CONTROL_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Longest pause after a look or a write that failed: so late the rows are, at most, once the database is back.
+pub const CONTROL_RETRY_MAX: Duration = Duration::from_secs(5);
+/// A look or a write that lasts this long is shown as a database that does not answer. A statement is cut after 5 s, and a
+/// look has three of them and a login.
+pub const DATABASE_SILENCE_SHOWN: Duration = Duration::from_secs(10);
 /// `last_frame_at` of one account is written this often at most (facts/incumbent.md §1.2).
 pub const FRAME_STAMP_EVERY: Duration = Duration::from_secs(30);
 /// Accounts whose rows are written in one go, each with a commit of its own: a gap waits for no more of them.
@@ -367,6 +380,9 @@ pub const ACK_HOLD_MAX: Duration = Duration::from_secs(60);
 pub const GAP_ROWS_MAX: usize = 32_768;
 /// Poison records whose quarantine file could not be written yet, kept in memory.
 pub const POISON_KEPT_MAX: usize = 8;
+
+/// Resident memory of an idle account with TLS, session and state: 6.3 KB were measured with 2,000 (facts/measurements.md).
+pub const IDLE_ACCOUNT_BYTES: usize = 6_500;
 
 // ---- ops ----
 

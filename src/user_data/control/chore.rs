@@ -13,7 +13,7 @@ use crate::user_data::listen_keys::rows::{RowBatch, RowChange};
 pub enum Chore {
     /// [`look`], then `Control::handle_look`.
     Look,
-    /// [`write`], then `Control::handle_written`.
+    /// [`write()`], then `Control::handle_written`.
     Write(WriteBatch),
 }
 

@@ -159,6 +159,23 @@ impl ControlLink {
         self.with(|control, shared| control.discover(shared.clock.now()));
     }
 
+    /// Tries accounts that wait after failures now: at SIGHUP, by which an operator says that what was wrong is mended.
+    pub fn retry_refused(&self) {
+        self.with(|control, shared| control.retry_refused(shared.clock.now()));
+    }
+
+    /// While the spool is shut no new keys are asked for: nobody could record what their sockets bring.
+    pub fn hold_new_keys(&self, are_held: bool) {
+        self.with(|control, _| control.hold_new_keys(are_held));
+    }
+
+    /// How long REST says that this address is banned; zero while it does not.
+    #[must_use]
+    pub fn address_banned_for(&self) -> Duration {
+        let now = self.shared.clock.now();
+        self.shared.core.lock().control.address_banned_for(now)
+    }
+
     /// The account's stream brought `listenKeyExpired` on a socket with the key of this generation.
     pub fn key_expired(&self, account: i64, key_generation: u64) {
         self.with(|control, shared| control.handle_expiry(account, key_generation, shared.clock.now()));
