@@ -5,10 +5,11 @@
 //! - a body is a pure function of the spooled record and the settings, so whatever is pushed twice is the same bytes twice;
 //! - PHP finds in `payload` what `json_decode` makes of the recorded bytes, and those bytes as text beside it;
 //! - a push is one step at the server, in order, and its outcome is done, refused, or doubtful and then found out;
-//! - a server that lost what it had taken is noticed before the next push, with the place from which to push again.
+//! - a server that lost what it had taken is noticed before the next push, with the place from which to push again;
+//! - jobs are handed out by one consumer at a time, whose fence grows with every change of hands, and a dead one's come first.
 //!
 //! A spooled record becomes a body by [`job::JobWriter`], bodies go into a [`batch::JobBatch`], batches to a [`sink::JobSink`];
-//! [`job_view::JobReader`] reads a body back.
+//! a [`source::JobSource`] hands them out again, and [`job_view::JobReader`] reads them back, an application's too.
 //!
 //! May import `domain`.
 
@@ -16,12 +17,14 @@ pub mod batch;
 pub mod check;
 mod digits;
 pub mod in_process;
+pub mod in_process_source;
 pub mod job;
 pub mod job_class;
 pub mod job_view;
 pub mod json;
 pub mod json_text;
 pub mod php;
+pub mod php_read;
 #[cfg(feature = "server")]
 pub mod redis;
 pub mod server_facts;
@@ -30,11 +33,14 @@ pub mod source;
 
 pub use batch::{BatchJob, JobBatch};
 pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};
+pub use in_process_source::InProcessSource;
 pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel};
 pub use job_class::{BadJobClass, JobClass};
-pub use job_view::{BadJob, JobReader, JobView};
+pub use job_view::{AnyJob, BadJob, JobReader, JobView, PhpJob};
 #[cfg(feature = "server")]
-pub use redis::{BadRedisUrl, HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisUrl};
+pub use redis::{
+    BadRedisUrl, HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisSource, RedisUrl, Reservation,
+};
 pub use server_facts::{LossWindow, ServerFacts};
 pub use sink::{Forgot, JobSink, PushError, PushErrorClass, Pushed, Rewind, SinkHealth, Watermark};
 pub use source::{JobSource, Lease, SourceJob};
