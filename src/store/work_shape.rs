@@ -161,6 +161,6 @@ mod tests {
         check(audit, |shape| retype(shape, "received_at", "timestamptz(0)"), &["timestamp with milliseconds"]);
         check(audit, |shape| retype(shape, "created_at", "timestamptz(0)"), &[]);
         check(audit, |shape| shape.leading[3].is_unique = false, &["CREATE UNIQUE INDEX ON api_data_stream"]);
-        assert_eq!(work_faults("api_systems", &TableShape::default()), [""; 0], "no table of the worker's");
+        assert_eq!(work_faults("users", &TableShape::default()), [""; 0], "no table of ours");
     }
 }
