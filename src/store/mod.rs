@@ -19,9 +19,10 @@ pub mod user_data;
 pub mod user_data_rows;
 pub mod work;
 pub mod work_rows;
+pub mod work_shape;
 
 pub use error::{ErrorClass, Result, StoreError};
 pub use shape::{TableShape, WriteCounts};
 pub use url::{PostgresUrl, SslMode, StoreUrl};
 pub use user_data::{UserDataStore, UserDataTables};
-pub use work::{WorkTables, WorkTransaction};
+pub use work::{WorkStore, WorkTables, WorkTransaction};
