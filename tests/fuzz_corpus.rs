@@ -45,6 +45,15 @@ mod control_reply;
 #[path = "../fuzz/bodies/encrypter.rs"]
 mod encrypter;
 
+#[path = "../fuzz/bodies/projection.rs"]
+#[allow(dead_code, reason = "tests/projection_twin.rs uses the rest")]
+mod projection;
+
+#[test]
+fn projection_agrees_with_its_twin_on_the_corpus() {
+    check("projection", 60, projection::projection);
+}
+
 #[test]
 fn user_data_frame_agrees_with_its_twin_on_the_corpus() {
     check("user_data_frame", 40, user_data_frame::user_data_frame);
