@@ -43,6 +43,7 @@ impl Text {
         self.spool(settings);
         self.section("queue");
         self.queue(settings)?;
+        self.worker_tables(loaded)?;
         Ok(true)
     }
 
