@@ -279,11 +279,11 @@ impl AccountRole {
         let drained = until.since(clock.now().mono).saturating_sub(Duration::from_secs(1));
         let drain_until = clock.now().mono.plus(drained);
         while clock.now().mono < drain_until && !self.threads.dispatcher.is_finished() {
-            let (behind, is_stuck) = {
+            let (left, is_stuck) = {
                 let status = self.dispatcher_status.lock();
-                (status.behind, status.stuck.is_some())
+                (status.unacknowledged, status.stuck.is_some())
             };
-            if behind == 0 || is_stuck {
+            if left == 0 || is_stuck {
                 break;
             }
             thread::sleep(Duration::from_millis(20));

@@ -24,7 +24,7 @@ use super::discovery::{Cadence, Change, Sighting, retry_pause};
 use super::key_schedule::{Lane, Order, Pace};
 use super::listen_keys::command::AccountCommand;
 use super::listen_keys::{ListenKeys, VenueAnswer, VenueCall};
-use crate::domain::limits::{ROW_BATCH_MAX, TROUBLES_NAMED_MAX};
+use crate::domain::limits::{GAP_BATCH_MAX, ROW_BATCH_MAX, TROUBLES_NAMED_MAX};
 use crate::domain::{Mono, Now, Random, Wall};
 use crate::store::StoreError;
 
@@ -50,6 +50,8 @@ pub struct Control {
     database: Database,
     /// A chore is being done; there is one at a time.
     is_busy: bool,
+    /// Gaps were written last: other rows are next, if there are any.
+    is_rows_turn: bool,
     last_look_at: Option<Wall>,
     last_keep_alive_at: Option<Wall>,
     rows_refused: u64,
@@ -74,6 +76,7 @@ impl Control {
             gaps: GapBook::default(),
             database: Database::default(),
             is_busy: false,
+            is_rows_turn: false,
             last_look_at: None,
             last_keep_alive_at: None,
             rows_refused: 0,
@@ -120,8 +123,14 @@ impl Control {
             return None;
         }
         self.is_busy = true;
+        // Gaps go alone, so that they are settled as soon as they are committed, and in turn with the rest.
+        let are_gaps_next = self.gaps.is_due() && !(self.is_rows_turn && self.keys.rows().due() <= now.mono);
+        self.is_rows_turn = are_gaps_next;
+        if are_gaps_next {
+            return Some(Chore::Write(WriteBatch { gaps: self.gaps.take(GAP_BATCH_MAX), ..WriteBatch::default() }));
+        }
         let rows = self.keys.rows().take(ROW_BATCH_MAX, now.mono);
-        Some(Chore::Write(WriteBatch { rows, gaps: self.gaps.take(ROW_BATCH_MAX) }))
+        Some(Chore::Write(WriteBatch { rows, gaps: Vec::new() }))
     }
 
     /// When [`Control::poll_chore`] may have something.
@@ -199,14 +208,20 @@ impl Control {
         }
     }
 
-    /// A gap for `stream_gaps`.
+    /// A gap for `stream_gaps`; its number, see [`GapBook`].
     ///
     /// # Errors
     /// [`GapsFull`]: bring it again later.
-    pub fn offer_gap(&mut self, gap: WaitingGap) -> Result<(), GapsFull> {
+    pub fn offer_gap(&mut self, gap: WaitingGap) -> Result<u64, GapsFull> {
         let answer = self.gaps.offer(gap);
         self.gaps_turned_away += u64::from(answer.is_err());
         answer
+    }
+
+    /// The number up to which all gaps have their row.
+    #[must_use]
+    pub fn gaps_settled(&self) -> u64 {
+        self.gaps.settled()
     }
 
     /// Gaps without a row yet.

@@ -34,3 +34,4 @@ pub mod listen_keys;
 pub mod registry;
 pub mod rules;
 pub mod spooler;
+pub mod weight_meter;

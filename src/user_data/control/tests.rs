@@ -197,6 +197,28 @@ fn a_stamp_of_activity_is_written_every_half_minute() {
     assert_eq!(rig.frames, [(1, 5), (1, 35), (1, 65), (1, 95)], "and of nobody unknown");
 }
 
+/// A gap's acknowledgement waits for its row: it goes before whatever else waits, and holds up nothing for ever.
+#[test]
+fn gaps_go_first_together_and_in_turn_with_the_rest() {
+    let mut rig = Rig::new(5 * ROW_BATCH_MAX as i64);
+    rig.run(1);
+    for id in 1..=5 * ROW_BATCH_MAX as i64 {
+        rig.control.keys.rows().failed(id);
+    }
+    let gaps = 3 * GAP_BATCH_MAX;
+    (0..gaps).for_each(|id| assert!(rig.control.offer_gap(gap(id as i64)).is_ok()));
+    let (mut written, now) = (Vec::new(), rig.now());
+    while let Some(Chore::Write(batch)) = rig.control.poll_chore(now) {
+        assert!(batch.gaps.is_empty() || batch.rows.is_empty(), "a gap waits for the commits of no row behind it");
+        written.push((batch.gaps.len(), batch.rows.rows.len()));
+        rig.control.handle_written(Written::default(), now);
+        let settled: usize = written.iter().map(|(gaps, _)| gaps).sum();
+        assert_eq!(rig.control.gaps_settled(), settled as u64);
+    }
+    let (gaps, rows) = ((GAP_BATCH_MAX, 0), (0, ROW_BATCH_MAX));
+    assert_eq!(written, [gaps, rows, gaps, rows, gaps, rows, rows, rows]);
+}
+
 #[test]
 fn what_the_database_will_never_take_is_dropped_and_counted() {
     let mut rig = Rig::new(1);

@@ -175,11 +175,11 @@ impl ControlLink {
         self.shared.core.lock().control.handle_activity(account, at);
     }
 
-    /// Hands over a gap for `stream_gaps`. Repeating one with the same identity is harmless.
+    /// Hands over a gap for `stream_gaps`; its number. Repeating one with the same identity is harmless.
     ///
     /// # Errors
     /// [`GapsFull`]: bring it again later.
-    pub fn offer_gap(&self, gap: WaitingGap) -> Result<(), GapsFull> {
+    pub fn offer_gap(&self, gap: WaitingGap) -> Result<u64, GapsFull> {
         self.with(|control, _| control.offer_gap(gap))
     }
 
@@ -204,15 +204,16 @@ impl ControlLink {
 }
 
 impl GapRows for ControlLink {
-    fn offer(&self, gap: &GapNotice) -> bool {
+    fn offer(&self, gap: &GapNotice) -> Option<u64> {
         match WaitingGap::of_notice(gap) {
-            Some(gap) => self.offer_gap(gap).is_ok(),
-            None => true,
+            Some(gap) => self.offer_gap(gap).ok(),
+            // No database has an account of this number: there is no row to wait for.
+            None => Some(0),
         }
     }
 
-    fn is_settled(&self) -> bool {
-        self.gaps_waiting() == 0
+    fn settled(&self) -> u64 {
+        self.shared.core.lock().control.gaps_settled()
     }
 }
 
