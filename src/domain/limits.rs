@@ -470,6 +470,8 @@ pub const EVENT_STATUS_CHARS_MAX: usize = 40;
 pub const EVENT_TIME_MS_MAX: i64 = 253_402_300_799_999;
 /// Positions of one account update. The venue lists fewer than 1,000 contracts, of two sides each.
 pub const EVENT_POSITIONS_MAX: usize = 4_096;
+/// Characters of `stream_decisions.note`; what is longer is cut.
+pub const DECISION_NOTE_CHARS_MAX: usize = 255;
 
 // Reconcile.
 
