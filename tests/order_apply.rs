@@ -10,6 +10,8 @@ use rusqlite::types::ValueRef;
 
 #[path = "support/order_apply.rs"]
 mod order_apply;
+#[path = "support/order_world.rs"]
+mod order_world;
 #[path = "support/work_tables.rs"]
 mod work_tables;
 

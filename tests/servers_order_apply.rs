@@ -13,11 +13,14 @@ use kraite_streams::user_data::apply::{JobEvent, apply};
 
 #[path = "support/order_apply.rs"]
 mod order_apply;
+#[path = "support/order_world.rs"]
+mod order_world;
 #[path = "support/postgres_server.rs"]
 mod postgres_server;
 #[path = "support/work_tables.rs"]
 mod work_tables;
-use order_apply::{PRODUCTION, World, hold, ours, policy};
+use order_apply::hold;
+use order_world::{PRODUCTION, World, ours, policy};
 use postgres_server::PostgresServer;
 use work_tables::{AT, Rig, in_transaction};
 

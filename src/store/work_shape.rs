@@ -122,10 +122,10 @@ mod tests {
         let migration = MIGRATIONS.iter().find(|migration| migration.name == table).unwrap();
         let columns = Script::read(migration.postgres).columns;
         let columns = columns.iter().map(|it| column(it.name, it.definition.split(' ').next().unwrap())).collect();
-        let leading = ["account_id", "exchange_order_id", "client_order_id"].map(|name| leading(name, false));
-        let mut leading = leading.to_vec();
-        leading.push(super::tests::leading("idempotency_key", true));
-        TableShape { columns, leading, ..TableShape::default() }
+        let mut indexes =
+            ["account_id", "exchange_order_id", "client_order_id"].map(|name| leading(name, false)).to_vec();
+        indexes.push(leading("idempotency_key", true));
+        TableShape { columns, leading: indexes, ..TableShape::default() }
     }
 
     fn check(table: &str, change: impl FnOnce(&mut TableShape), expected: &[&str]) {
@@ -161,6 +161,6 @@ mod tests {
         check(audit, |shape| retype(shape, "received_at", "timestamptz(0)"), &["timestamp with milliseconds"]);
         check(audit, |shape| retype(shape, "created_at", "timestamptz(0)"), &[]);
         check(audit, |shape| shape.leading[3].is_unique = false, &["CREATE UNIQUE INDEX ON api_data_stream"]);
-        assert_eq!(work_faults("api_systems", &TableShape::default()), [""; 0], "no table of the worker's");
+        assert_eq!(work_faults("users", &TableShape::default()), [""; 0], "no table of ours");
     }
 }

@@ -467,7 +467,7 @@ fn decisions_are_kept_to_the_microsecond(store: &mut WorkStore) {
     commit(store, |tx| tx.insert_decision(&decision("k-1", Some(2), "a second".to_owned())));
     commit(store, |tx| tx.insert_decision(&decision("k-2", None, "我".repeat(300) + "\0")));
     let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<String>>();
-    assert_eq!(store.run(|tables| tables.decisions(Some(1), &[])).unwrap(), [first.clone()]);
+    assert_eq!(store.run(|tables| tables.decisions(Some(1), &[])).unwrap(), std::slice::from_ref(&first));
     let both = store.run(|tables| tables.decisions(Some(1), &keys(&["k-2", "k'3"]))).unwrap();
     assert_eq!(both.iter().map(|row| row.idempotency_key.as_str()).collect::<Vec<_>>(), ["k-1", "k-2"]);
     assert_eq!(both[1].note, "我".repeat(255), "cut, not refused");

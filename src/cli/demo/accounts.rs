@@ -77,7 +77,7 @@ impl PrivateHalf {
         breaks: Option<Check>,
     ) -> Result<PrivateHalf, CommandError> {
         let rows = add_accounts(sim, settings)?;
-        let mut config = account_wiring::account_role(settings, "demo", random)?;
+        let mut config = account_wiring::account_role(settings, "demo", wiring::connect_gate(settings, random))?;
         let (sink, queue) = in_process_queue();
         config.sink = Box::new(sink);
         let drops = breaks == Some(Check::FramesAreJobs);
