@@ -16,6 +16,8 @@ mod order_frames;
 mod order_scene;
 #[path = "support/order_worker.rs"]
 mod order_worker;
+#[path = "support/worker_line.rs"]
+mod worker_line;
 
 struct File(Connection);
 

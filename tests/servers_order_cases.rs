@@ -17,6 +17,8 @@ mod order_scene;
 mod order_worker;
 #[path = "support/postgres_server.rs"]
 mod postgres_server;
+#[path = "support/worker_line.rs"]
+mod worker_line;
 use postgres_server::PostgresServer;
 
 struct Server(postgres::Client);

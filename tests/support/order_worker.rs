@@ -7,31 +7,22 @@
 #![allow(dead_code, reason = "shared by two test binaries, each of which uses a part")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kraite_streams::domain::time::SystemClock;
-use kraite_streams::domain::{Clock, Mono, Random};
-use kraite_streams::queue::{
-    InProcessQueue, InProcessSink, InProcessSource, JobBatch, JobClass, JobRecord, JobShape, JobSink as _, JobWriter,
-    Laravel, in_process_queue,
-};
-use kraite_streams::store::user_data::UserDataOptions;
-use kraite_streams::store::{StoreUrl, WorkStore};
-use kraite_streams::user_data::apply::{Policy, apply};
+use kraite_streams::queue::JobRecord;
+use kraite_streams::store::StoreUrl;
+use kraite_streams::user_data::apply::Policy;
 use kraite_streams::user_data::rules::{Allowlist, IntentSwitches};
-use kraite_streams::user_data::worker::{WorkConfig, WorkParts, Worker};
 
 use crate::order_cases::CASES;
 use crate::order_scene::{Database, Happening, Scene};
+use crate::worker_line::{EPOCH, Line};
 
 /// What production has on its list (facts/incumbent.md §4.3).
 const PRODUCTION: &str = "TRADE,AMENDMENT,CANCELED,EXPIRED,ALGO_NEW,ALGO_CANCELED,ALGO_EXPIRED,ALGO_FILLED";
 /// What it leaves off, too.
 const ALL: &str = "NEW,TRADE,AMENDMENT,CANCELED,EXPIRED,REJECTED,CALCULATED,ALGO_NEW,ALGO_TRIGGERING,ALGO_TRIGGERED,\
                    ALGO_FINISHED,ALGO_CANCELED,ALGO_EXPIRED,ALGO_REJECTED";
-const PATIENCE: Duration = Duration::from_secs(60);
-const EPOCH: [u8; 16] = *b"one life's epoch";
 
 /// A line of the list.
 struct Case<'a> {
@@ -71,9 +62,9 @@ pub fn hold(url: &StoreUrl, database: &mut dyn Database) {
     }
     assert!(names.len() >= 100, "{} cases", names.len());
     let mut wrong = Vec::new();
-    let mut line = Line::new(database);
+    let mut feed = Feed { line: Line::new(), systems: systems(database), last: BTreeMap::new() };
     for (group, mut cases) in groups {
-        run(url, database, &mut line, group.split(';').next().unwrap(), &mut cases, &mut wrong);
+        run(url, database, &mut feed, group.split(';').next().unwrap(), &mut cases, &mut wrong);
     }
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), names.len(), wrong.join("\n"));
     let failed = database.rows("SELECT exception FROM failed_jobs");
@@ -83,28 +74,28 @@ pub fn hold(url: &StoreUrl, database: &mut dyn Database) {
 fn run(
     url: &StoreUrl,
     database: &mut dyn Database,
-    line: &mut Line,
+    feed: &mut Feed,
     first: &str,
     cases: &mut [Case<'_>],
     wrong: &mut Vec<String>,
 ) {
-    line.start(url, policy(first));
-    let from = line.bodies.len();
+    feed.line.start(url, policy(first));
+    let from = feed.line.pushed();
     while cases.iter().any(|case| case.at < case.happenings.len()) {
         for case in cases.iter_mut() {
             while let Some(happening) = case.happenings.get(case.at) {
                 match happening {
                     Happening::Frame(account, raw) => {
                         let account = &case.scene.accounts[*account];
-                        case.last = line.push(account.id, account.is_bybit, raw);
+                        case.last = feed.push(account.id, account.is_bybit, raw);
                     }
-                    Happening::Redeliver => line.push_again(case.last),
+                    Happening::Redeliver => feed.line.push_again(case.last),
                     Happening::App(_) | Happening::Policy(_) => break,
                 }
                 case.at += 1;
             }
         }
-        line.wait();
+        feed.line.wait();
         let mut next = None;
         for case in cases.iter_mut() {
             match case.happenings.get(case.at) {
@@ -115,7 +106,7 @@ fn run(
             case.at += 1;
         }
         if let Some(next) = next {
-            line.worker().set_policy(policy(&next));
+            feed.line.worker().set_policy(policy(&next));
         }
     }
     for case in &*cases {
@@ -129,11 +120,11 @@ fn run(
         }
     }
     let before: Vec<_> = cases.iter().map(|case| (case.scene.state(database), case.scene.rules(database))).collect();
-    let to = line.bodies.len();
+    let to = feed.line.pushed();
     for at in (from..to).chain((from..to).rev()) {
-        line.push_again(at);
+        feed.line.push_again(at);
     }
-    line.wait();
+    feed.line.wait();
     for (case, before) in cases.iter().zip(before) {
         let after = (case.scene.state(database), case.scene.rules(database));
         if after != before {
@@ -141,7 +132,7 @@ fn run(
         }
         check_audit(database, case);
     }
-    line.stop();
+    feed.line.stop();
 }
 
 fn check_audit(database: &mut dyn Database, case: &Case<'_>) {
@@ -180,124 +171,34 @@ fn policy(text: &str) -> Policy {
     Policy { allowlist: Allowlist::of_comma_list(list), intents, live_for: Duration::from_secs(900) }
 }
 
-/// The queue, and the worker on it.
-struct Line {
-    writer: JobWriter,
-    sink: InProcessSink,
-    queue: InProcessQueue,
-    clock: Arc<dyn Clock>,
-    systems: (i64, i64),
-    last: BTreeMap<i64, u64>,
-    bodies: Vec<Vec<u8>>,
-    pushed: u64,
-    expected: u64,
-    lives: u64,
-    worker: Option<Worker>,
+fn systems(database: &mut dyn Database) -> (u32, u32) {
+    let mut system = |name: &str| {
+        let query = format!("SELECT id FROM api_systems WHERE canonical = '{name}'");
+        database.rows(&query)[0][0].parse().unwrap()
+    };
+    (system("binance"), system("bybit"))
 }
 
-impl Line {
-    fn new(database: &mut dyn Database) -> Line {
-        let mut system = |name: &str| {
-            let query = format!("SELECT id FROM api_systems WHERE canonical = '{name}'");
-            database.rows(&query)[0][0].parse().unwrap()
-        };
-        let systems = (system("binance"), system("bybit"));
-        let job_class = JobClass::parse("App\\Jobs\\Take").unwrap();
-        let (sink, queue) = in_process_queue();
-        Line {
-            writer: JobWriter::new(JobShape { job_class, laravel: Laravel::V12, horizon: false }),
-            sink,
-            queue,
-            clock: Arc::new(SystemClock::start()),
-            systems,
-            last: BTreeMap::new(),
-            bodies: Vec::new(),
-            pushed: 0,
-            expected: 0,
-            lives: 0,
-            worker: None,
-        }
-    }
+/// Frames become jobs here, each account's with the position of the one before.
+struct Feed {
+    line: Line,
+    systems: (u32, u32),
+    last: BTreeMap<i64, u64>,
+}
 
-    fn start(&mut self, url: &StoreUrl, policy: Policy) {
-        (self.lives, self.expected) = (self.lives + 1, 0);
-        let config = WorkConfig {
-            threads: 3,
-            batch: 8,
-            reserve: 256,
-            tries: 1,
-            backoff: Vec::new(),
-            disorder_wait: Duration::from_secs(30),
-            lease: Duration::from_secs(30),
-            retry_after: Duration::from_secs(90),
-            connection: "redis".to_owned(),
-            queue: "user-data-stream".to_owned(),
-            canonical: "binance".to_owned(),
-            audit_keep: None,
-        };
-        let url = url.clone();
-        let parts = WorkParts {
-            source: Box::new(InProcessSource::new(self.queue.clone(), self.lives, Arc::clone(&self.clock))),
-            store: Box::new(move || WorkStore::new(&url, &UserDataOptions::new("test")).unwrap()),
-            apply: Arc::new(apply),
-            policy,
-            relay: None,
-            clock: Arc::clone(&self.clock),
-            random: Random::from_seed(self.lives),
-        };
-        self.worker = Some(Worker::start(config, parts).unwrap());
-    }
-
-    fn worker(&self) -> &Worker {
-        self.worker.as_ref().expect("it was started")
-    }
-
-    fn stop(&mut self) {
-        let worker = self.worker.take().expect("it was started");
-        assert!(worker.stop(Duration::from_secs(30), &*self.clock), "it stops in time");
-    }
-
+impl Feed {
     fn push(&mut self, account: i64, is_bybit: bool, raw: &[u8]) -> usize {
-        let position = self.bodies.len() as u64 + 1;
-        let record = JobRecord {
+        let position = self.line.pushed() as u64 + 1;
+        self.line.push(&JobRecord {
             account: account as u64,
-            api_system: if is_bybit { self.systems.1 } else { self.systems.0 } as u32,
+            api_system: if is_bybit { self.systems.1 } else { self.systems.0 },
             canonical: if is_bybit { "bybit" } else { "binance" },
             epoch: EPOCH,
             position,
             previous: self.last.insert(account, position),
-            received_at: self.clock.now().wall,
+            received_at: self.line.now(),
             kind: "frame",
             raw,
-        };
-        let mut body = Vec::new();
-        self.writer.write_job(&record, None, &mut body).unwrap();
-        self.bodies.push(body);
-        let at = self.bodies.len() - 1;
-        self.push_again(at);
-        at
-    }
-
-    fn push_again(&mut self, at: usize) {
-        (self.pushed, self.expected) = (self.pushed + 1, self.expected + 1);
-        let mut batch = JobBatch::new();
-        batch.add_body(&self.bodies[at], self.pushed, self.clock.now().wall, Mono::ZERO);
-        self.sink.push(&batch).unwrap();
-    }
-
-    /// Until every job that was pushed is applied.
-    fn wait(&self) {
-        let (mut deadline, mut applied) = (Instant::now() + PATIENCE, 0);
-        loop {
-            let (status, lanes) = self.worker().status();
-            if status.applied >= self.expected {
-                return;
-            }
-            if status.applied > applied {
-                (applied, deadline) = (status.applied, Instant::now() + PATIENCE);
-            }
-            assert!(status.failed == 0 && Instant::now() < deadline, "{status:?} {lanes:?}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        })
     }
 }
