@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::spool::escape;
 use super::trace_spool::SpoolLook;
+use crate::domain::order::OrderKind;
 use crate::domain::{Decimal, Wall};
 use crate::exchange::projection::Projection;
 use crate::spool::{Epoch, Identity};
@@ -114,6 +115,19 @@ fn hop(text: &mut String, name: &str, from: Option<Wall>, to: Option<Wall>, what
     let _ = writeln!(text, "  {name:<9} {time:>14}  {what}");
 }
 
+/// The word in `orders.type`.
+fn kind_word(kind: OrderKind) -> &'static str {
+    match kind {
+        OrderKind::Market => "MARKET",
+        OrderKind::Limit => "LIMIT",
+        OrderKind::ProfitLimit => "PROFIT-LIMIT",
+        OrderKind::ProfitMarket => "PROFIT-MARKET",
+        OrderKind::StopMarket => "STOP-MARKET",
+        OrderKind::MarketCancel => "MARKET-CANCEL",
+        OrderKind::Other => "another type",
+    }
+}
+
 fn decimal(value: &Option<Decimal>) -> String {
     value.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
 }
@@ -155,9 +169,9 @@ impl Road {
             let id = |id: &Option<String>| id.as_deref().map_or_else(|| "none".to_owned(), |id| escape(id.as_bytes()));
             let _ = writeln!(
                 text,
-                "order {} of account {account}: {:?}, position {}, exchange id {}, client id {}{}",
+                "order {} of account {account}: {}, position {}, exchange id {}, client id {}{}",
                 order.id,
-                order.kind,
+                kind_word(order.kind),
                 order.position_id,
                 id(&order.exchange_order_id),
                 id(&order.client_order_id),
@@ -192,7 +206,7 @@ impl Road {
         for note in notes {
             let _ = writeln!(text, "{note}");
         }
-        text
+        text.trim_start_matches('\n').to_owned()
     }
 
     fn write_event(&self, event: &Event, text: &mut String) {
