@@ -29,6 +29,9 @@ pub const INSTRUMENT_PAGES_MAX: usize = 32;
 /// Nesting of a private frame that counts as JSON; real ones have 5 levels. serde_json, by which others read the recorded
 /// bytes later, goes no deeper either.
 pub const EVENT_DEPTH_MAX: usize = 127;
+/// Nesting of a recorded frame that is audited as the JSON it is. PHP's `json_decode`, which reads the column, goes no deeper
+/// by default, and a server's stack takes thousands.
+pub const AUDIT_JSON_DEPTH_MAX: usize = 512;
 /// Bytes of a listen key. Binance's has 64; what is shorter than the minimum is no secret.
 pub const LISTEN_KEY_LEN_MIN: usize = 16;
 /// See [`LISTEN_KEY_LEN_MIN`]; keys go into URLs and a text column, both of which take more.

@@ -24,4 +24,4 @@ pub use error::{ErrorClass, Result, StoreError};
 pub use shape::{TableShape, WriteCounts};
 pub use url::{PostgresUrl, SslMode, StoreUrl};
 pub use user_data::{UserDataStore, UserDataTables};
-pub use work::{WorkTables, WorkTransaction};
+pub use work::{WorkStore, WorkTables, WorkTransaction};

@@ -36,7 +36,7 @@ macro_rules! migration {
 }
 
 /// All migrations, in order.
-pub const MIGRATIONS: [Migration; 7] = [
+pub const MIGRATIONS: [Migration; 16] = [
     migration!(1, "0001", "api_systems"),
     migration!(2, "0002", "exchange_symbols"),
     migration!(3, "0003", "exchange_symbol_prices"),
@@ -44,6 +44,15 @@ pub const MIGRATIONS: [Migration; 7] = [
     migration!(5, "0005", "accounts"),
     migration!(6, "0006", "binance_listen_keys"),
     migration!(7, "0007", "stream_gaps"),
+    migration!(8, "0008", "positions"),
+    migration!(9, "0009", "orders"),
+    migration!(10, "0010", "api_data_stream"),
+    migration!(11, "0011", "failed_jobs"),
+    migration!(12, "0012", "stream_progress"),
+    migration!(13, "0013", "workflow_intents"),
+    migration!(14, "0014", "order_progress"),
+    migration!(15, "0015", "algo_order_links"),
+    migration!(16, "0016", "stream_decisions"),
 ];
 
 /// A migration's text, taken apart.

@@ -110,21 +110,18 @@ pub struct UserDataStore {
     session: Option<Box<dyn UserDataTables>>,
 }
 
-enum Place {
+/// Where sessions of either role are opened, and how.
+pub(super) enum Place {
     #[cfg(feature = "server")]
     Postgres(Box<super::url::PostgresUrl>, PostgresOptions),
     #[cfg(feature = "embedded")]
     Sqlite(std::path::PathBuf),
 }
 
-impl UserDataStore {
-    /// For the store at `url`; contacts nothing yet.
-    ///
-    /// # Errors
-    /// A build without the feature for that database.
+impl Place {
     #[cfg_attr(not(feature = "server"), allow(unused_variables, reason = "a file takes no options"))]
-    pub fn new(url: &StoreUrl, options: &UserDataOptions) -> Result<UserDataStore> {
-        let place = match url {
+    pub(super) fn new(url: &StoreUrl, options: &UserDataOptions) -> Result<Place> {
+        Ok(match url {
             #[cfg(feature = "server")]
             StoreUrl::Postgres(url) => Place::Postgres(
                 Box::new(url.clone()),
@@ -144,8 +141,26 @@ impl UserDataStore {
                 let sentence = format!("this build cannot use {other}: it was made without the feature for it");
                 return Err(StoreError::new(ErrorClass::Refused, sentence));
             }
-        };
-        Ok(UserDataStore { place, target: url.to_string(), session: None })
+        })
+    }
+
+    #[cfg(feature = "embedded")]
+    pub(super) fn open_file(path: &std::path::Path) -> Result<SqliteStore> {
+        let mut store = SqliteStore::open(path)?;
+        store.migrate()?;
+        // What was recorded must survive a power cut; these rows are few beside the prices.
+        store.connection().pragma_update(None, "synchronous", "full")?;
+        Ok(store)
+    }
+}
+
+impl UserDataStore {
+    /// For the store at `url`; contacts nothing yet.
+    ///
+    /// # Errors
+    /// A build without the feature for that database.
+    pub fn new(url: &StoreUrl, options: &UserDataOptions) -> Result<UserDataStore> {
+        Ok(UserDataStore { place: Place::new(url, options)?, target: url.to_string(), session: None })
     }
 
     /// Where it writes to, without a password.
@@ -187,13 +202,7 @@ impl UserDataStore {
             #[cfg(feature = "server")]
             Place::Postgres(url, options) => Ok(Box::new(PostgresStore::connect(url, options)?)),
             #[cfg(feature = "embedded")]
-            Place::Sqlite(path) => {
-                let mut store = SqliteStore::open(path)?;
-                store.migrate()?;
-                // A gap that was recorded must survive a power cut; these rows are few.
-                store.connection().pragma_update(None, "synchronous", "full")?;
-                Ok(Box::new(store))
-            }
+            Place::Sqlite(path) => Ok(Box::new(Place::open_file(path)?)),
         }
     }
 }

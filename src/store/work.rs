@@ -7,6 +7,12 @@
 use std::time::Duration;
 
 use super::error::Result;
+#[cfg(feature = "server")]
+use super::postgres::{PostgresStore, PostgresWork};
+#[cfg(feature = "embedded")]
+use super::sqlite::SqliteWork;
+use super::url::StoreUrl;
+use super::user_data::{Place, UserDataOptions};
 use super::user_data_rows::NewGap;
 use super::work_rows::{
     AccountFacts, AuditRecord, AuditRow, DecisionRow, FailedJob, IntentRow, NewIntent, OrderChange, OrderRow,
@@ -29,14 +35,15 @@ pub trait WorkTables: Send {
     /// Whether the session is worth another statement.
     fn is_usable(&self) -> bool;
 
-    /// Does `work` in one transaction. An error of `work` or of the database rolls back.
+    /// Does `work` in one transaction. An error of `work` or of the database rolls back, one that `work` passed over too:
+    /// PostgreSQL carries nothing out after a statement that failed.
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End>;
 
     /// Records a job that has failed for good; a second row for the same uuid is none.
     fn insert_failed_job(&mut self, job: &FailedJob<'_>) -> Result<()>;
 
     /// Marks the account for a reconcile: a row of `stream_gaps` without identity and with this reason, unless one like it
-    /// is outstanding.
+    /// is outstanding that no reconcile has taken up yet. An account that is not there has nothing to reconcile.
     fn request_reconcile(&mut self, account_id: i64, api_system_id: i64, reason: &str, at: Wall) -> Result<()>;
 
     /// Intents that are not pushed yet, in ascending id.
@@ -45,10 +52,11 @@ pub trait WorkTables: Send {
     /// The relay has pushed these.
     fn intents_pushed(&mut self, ids: &[i64], at: Wall) -> Result<()>;
 
-    /// Deletes at most `limit` audit rows that were received before `before`, the oldest first; how many.
+    /// Deletes at most `limit` audit rows that were received before `before`, each account's oldest first; how many.
     fn delete_audit_before(&mut self, before: Wall, limit: u32) -> Result<u64>;
 
-    /// Audit rows of an order by exchange or client order id, oldest first; `account` narrows.
+    /// Audit rows of an order by exchange or client order id, oldest first; `account` narrows. Those of the order that an
+    /// algo order became are among them. An id that is only ever a client's is looked for row by row.
     fn audit_of_order(&mut self, id: &str, account: Option<i64>, limit: u32) -> Result<Vec<AuditRecord>>;
 
     /// Audit rows received from `since` on with an id above `after`, in ascending id.
@@ -79,7 +87,8 @@ pub trait WorkTransaction {
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>>;
 
     /// The order with this exchange order id, else the one with this client order id, else the algo order that is known to
-    /// have become the order with this id; each only if its position belongs to the account and the account to the system.
+    /// have become the order with this id; each only if its position belongs to the account and the account to the system. Of several, the one whose position has
+    /// this symbol, then the newest: exchanges number orders by symbol.
     fn find_order(
         &mut self,
         account_id: i64,
@@ -89,7 +98,7 @@ pub trait WorkTransaction {
         client_order_id: Option<&str>,
     ) -> Result<Option<OrderRow>>;
 
-    /// Locks a position's row and reads it.
+    /// Locks a position's row and reads it. `None` too where it has no direction yet: nothing is placed for it.
     fn lock_position(&mut self, position_id: i64) -> Result<Option<PositionRow>>;
 
     /// Positions of the account with this symbol and one of these statuses, ascending id, not locked.
@@ -127,4 +136,70 @@ pub trait WorkTransaction {
 
     /// Records a gap; a second row of the same identity is none.
     fn insert_gap(&mut self, gap: &NewGap<'_>) -> Result<()>;
+}
+
+/// The worker's access to the database: one session at most, opened when it is needed.
+pub struct WorkStore {
+    place: Place,
+    target: String,
+    session: Option<Box<dyn WorkTables>>,
+}
+
+impl WorkStore {
+    /// For the store at `url`; contacts nothing yet.
+    ///
+    /// # Errors
+    /// A build without the feature for that database.
+    pub fn new(url: &StoreUrl, options: &UserDataOptions) -> Result<WorkStore> {
+        Ok(WorkStore { place: Place::new(url, options)?, target: url.to_string(), session: None })
+    }
+
+    /// Where it writes to, without a password.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Whether a session is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Does `work` in the open session, or in a new one. After a fault whose class says so the session is given up, and
+    /// the next call opens another. An SQLite file is made and migrated by that; PostgreSQL is left as it is.
+    ///
+    /// # Errors
+    /// What opening or `work` says.
+    pub fn run<T>(&mut self, work: impl FnOnce(&mut dyn WorkTables) -> Result<T>) -> Result<T> {
+        let mut session = match self.session.take().filter(|session| session.is_usable()) {
+            Some(session) => session,
+            None => self.open()?,
+        };
+        let answer = work(&mut *session);
+        if answer.as_ref().err().is_none_or(|error| !error.class().needs_reconnect()) {
+            self.session = Some(session);
+        }
+        answer
+    }
+
+    /// Ends the session; the next call opens another.
+    pub fn close(&mut self) {
+        self.session = None;
+    }
+
+    fn open(&self) -> Result<Box<dyn WorkTables>> {
+        match &self.place {
+            #[cfg(feature = "server")]
+            Place::Postgres(url, options) => Ok(Box::new(PostgresWork::new(PostgresStore::connect(url, options)?)?)),
+            #[cfg(feature = "embedded")]
+            Place::Sqlite(path) => Ok(Box::new(SqliteWork::new(Place::open_file(path)?))),
+        }
+    }
+}
+
+impl std::fmt::Debug for WorkStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WorkStore({})", self.target)
+    }
 }

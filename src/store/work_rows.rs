@@ -1,6 +1,14 @@
 //! Rows of the worker as both databases give and take them: plain values, no driver type (facts/incumbent.md §1.1, §1.8,
 //! §1.9). Decimals are [`Decimal`]s from text on either database, so that they are compared digit by digit.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::IgnoredAny;
+
+use super::user_data_rows::identity;
+use crate::domain::limits::AUDIT_JSON_DEPTH_MAX;
 use crate::domain::order::{Direction, OrderKind, OrderStatus};
 use crate::domain::{Decimal, Wall};
 
@@ -260,4 +268,83 @@ pub struct DecisionRow {
     pub reserved_at: Wall,
     /// When it was decided; both to the microsecond.
     pub decided_at: Wall,
+}
+
+/// `api_data_stream.raw_payload` of a recorded frame: its very bytes where they are JSON that both databases keep and that
+/// PHP reads back (UTF-8, one value, at most [`AUDIT_JSON_DEPTH_MAX`] deep), else `{"raw_base64":"…"}` with all of them.
+///
+/// Escapes of NUL and of lone surrogates, numbers of any size and keys that come twice are kept as they are: a `json` column
+/// checks the grammar only (PostgreSQL 15, §8.14).
+#[must_use]
+pub fn audit_payload(raw: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(raw)
+        && depth(raw) <= AUDIT_JSON_DEPTH_MAX
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+    {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{{\"raw_base64\":\"{}\"}}", BASE64.encode(raw)))
+}
+
+/// How deep arrays and objects stand in each other, for text that may yet turn out to be no JSON.
+fn depth(raw: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in raw {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// A text as a column of `chars_max` characters takes it: cut behind them, and without NUL, which PostgreSQL refuses.
+pub(super) fn fitted(text: &str, chars_max: usize) -> Cow<'_, str> {
+    let cut = text.char_indices().nth(chars_max).map_or(text, |(at, _)| &text[..at]);
+    if cut.contains('\0') { Cow::Owned(cut.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(cut) }
+}
+
+/// A stamp as a column takes it, to the millisecond; `None` outside the years 1 to 9999, which no column holds and no venue
+/// means.
+pub(super) fn column_stamp(at: Wall) -> Option<String> {
+    const YEAR_1: i64 = -62_135_596_800_000;
+    const YEAR_10000: i64 = 253_402_300_800_000;
+    (YEAR_1..YEAR_10000).contains(&at.as_millis()).then(|| at.to_string())
+}
+
+/// A stamp to the microsecond: `YYYY-MM-DD HH:MM:SS.mmmuuu`.
+pub(super) fn micros_stamp(at: Wall) -> String {
+    format!("{at}{:03}", at.as_micros().rem_euclid(1_000))
+}
+
+/// Columns of `stream_progress`; `Some(None)` where nothing was applied yet, `None` where they are not ours.
+pub(super) fn progress(epoch: Option<&str>, position: Option<&str>, fence: Option<&str>) -> Option<Option<Progress>> {
+    if epoch.is_none() {
+        return Some(None);
+    }
+    let (epoch, _) = identity(epoch, Some(0))?;
+    Some(Some(Progress { epoch, position: position?.parse().ok()?, fence: fence?.parse().ok()? }))
+}
+
+/// Columns of `order_progress`.
+pub(super) fn mark(transaction_time_ms: Option<i64>, filled_quantity: Option<&str>) -> Option<OrderMark> {
+    let filled_quantity = filled_quantity.and_then(Decimal::parse);
+    transaction_time_ms.map(|transaction_time_ms| OrderMark { transaction_time_ms, filled_quantity })
+}
+
+/// `positions.direction`; a position that has none yet is no match for any event.
+pub(super) fn direction(word: Option<&str>) -> Option<Direction> {
+    match word {
+        Some("LONG") => Some(Direction::Long),
+        Some("SHORT") => Some(Direction::Short),
+        _ => None,
+    }
 }

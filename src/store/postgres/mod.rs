@@ -15,6 +15,9 @@ mod migrate;
 mod read;
 pub mod tls;
 mod user_data;
+mod work;
+mod work_read;
+mod work_transaction;
 mod write;
 
 use std::fmt;
@@ -24,6 +27,7 @@ use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use lock::LockHolder;
+pub use work::PostgresWork;
 
 use super::error::{ErrorClass, Result, StoreError};
 use super::url::{PostgresUrl, SslMode};

@@ -220,12 +220,12 @@ impl PostgresStore {
 }
 
 /// A stamp as a literal that both kinds of timestamp read alike, the session's zone being UTC.
-fn stamp(at: Wall) -> String {
+pub(super) fn stamp(at: Wall) -> String {
     format!("'{at}+00'")
 }
 
 /// Microseconds since 1970 of a stamp column.
-fn micros(column: &str) -> String {
+pub(super) fn micros(column: &str) -> String {
     format!("(extract(epoch FROM {column}) * 1000000)::bigint")
 }
 

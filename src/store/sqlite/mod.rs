@@ -8,6 +8,9 @@ mod lock;
 mod priced;
 mod read;
 mod user_data;
+mod work;
+mod work_read;
+mod work_transaction;
 mod write;
 
 use std::fmt;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 pub use lock::FileLock;
+pub use work::SqliteWork;
 pub use write::split_symbol;
 
 use super::error::{ErrorClass, Result, StoreError};

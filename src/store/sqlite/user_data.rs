@@ -268,7 +268,7 @@ fn millis(column: &str) -> String {
 }
 
 /// What [`millis`] gave.
-fn wall(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Wall>> {
+pub(super) fn wall(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Wall>> {
     Ok(row.get::<_, Option<i64>>(at)?.map(Wall::from_millis))
 }
 
