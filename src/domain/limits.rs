@@ -273,6 +273,16 @@ pub const REDIS_CONNECT_DEFAULT: Duration = Duration::from_secs(5);
 pub const REDIS_ANSWER_DEFAULT: Duration = Duration::from_secs(5);
 /// What `appendfsync everysec` may lose: it syncs once a second, and waits one more for a sync that is still running.
 pub const REDIS_EVERYSEC_LOSS: Duration = Duration::from_secs(2);
+/// Jobs that become due, and jobs that lapsed, which one reserve moves back: 10 ms of a Redis that does nothing else meanwhile.
+pub const MIGRATE_JOBS_MAX: usize = 500;
+/// Bytes of one reserve, after which it takes no further job: 300 jobs of a real account.
+pub const RESERVE_BYTES_MAX: usize = 1 << 20;
+/// An empty queue is looked at this often for jobs that became due, which wake nobody; due times are whole seconds.
+pub const RESERVE_SLICE_MAX: Duration = Duration::from_secs(1);
+/// Bodies that are no jobs, kept at the server. One more stops the queue, loudly: so many are a bug, not an accident.
+pub const ASIDE_BODIES_MAX: usize = 1_000;
+/// The largest fence that is taken over: Lua's numbers are doubles. One change of hands a millisecond takes 285,000 years.
+pub const FENCE_MAX: u64 = 1 << 53;
 /// Bytes of a job class: PHP has no bound, a file name has this one.
 pub const JOB_CLASS_LEN_MAX: usize = 255;
 

@@ -110,6 +110,12 @@ impl InProcessQueue {
         self.shared.state.lock().jobs
     }
 
+    /// Whether [`InProcessQueue::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.state.lock().closed
+    }
+
     /// Lets every waiting and later [`InProcessQueue::reserve`] return none. Jobs in hand can still be acknowledged.
     pub fn close(&self) {
         self.shared.state.lock().closed = true;
@@ -135,6 +141,11 @@ impl Reserved {
         self.settled = true;
         let body = std::mem::take(&mut self.body);
         self.shared.state.lock().ack(self.sequence, body);
+    }
+
+    /// Puts it back, in its old place, as if it had never been taken.
+    pub fn hand_back(self) {
+        self.shared.state.lock().slot(self.sequence).attempts -= 1;
     }
 }
 

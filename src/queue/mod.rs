@@ -16,6 +16,7 @@ pub mod batch;
 pub mod check;
 mod digits;
 pub mod in_process;
+pub mod in_process_source;
 pub mod job;
 pub mod job_class;
 pub mod job_view;
@@ -30,11 +31,14 @@ pub mod source;
 
 pub use batch::{BatchJob, JobBatch};
 pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};
+pub use in_process_source::InProcessSource;
 pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel};
 pub use job_class::{BadJobClass, JobClass};
 pub use job_view::{BadJob, JobReader, JobView};
 #[cfg(feature = "server")]
-pub use redis::{BadRedisUrl, HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisUrl};
+pub use redis::{
+    BadRedisUrl, HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisSource, RedisUrl, Reservation,
+};
 pub use server_facts::{LossWindow, ServerFacts};
 pub use sink::{Forgot, JobSink, PushError, PushErrorClass, Pushed, Rewind, SinkHealth, Watermark};
 pub use source::{JobSource, Lease, SourceJob};

@@ -85,6 +85,8 @@ pub enum PushErrorClass {
     Full,
     /// See [`Forgot`].
     Forgot,
+    /// The lease is another one's, or ran out: nothing was done (consumers only).
+    LeaseLost,
     /// Anything else.
     Other,
 }
@@ -103,6 +105,7 @@ impl PushErrorClass {
             PushErrorClass::Cluster => "cluster",
             PushErrorClass::Full => "full",
             PushErrorClass::Forgot => "forgot",
+            PushErrorClass::LeaseLost => "lease_lost",
             PushErrorClass::Other => "other",
         }
     }

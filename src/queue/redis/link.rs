@@ -88,14 +88,7 @@ impl Link {
                 self.facts.read_setting(setting, &value);
             }
         }
-        if self.facts.is_loading == Some(true) {
-            let text = format!("Redis at {} is reading its data", self.server);
-            return Err(PushError::refused(PushErrorClass::Loading, text).into());
-        }
-        if self.facts.is_replica == Some(true) {
-            let text = format!("Redis at {} is a replica", self.server);
-            return Err(PushError::refused(PushErrorClass::ReadOnly, text).into());
-        }
+        self.check_state()?;
         // Without MULTI the commands of a push would run one by one, so it is tried out.
         self.demand(&redis::cmd("MULTI"))?;
         self.demand(&redis::cmd("EXEC"))?;
@@ -114,6 +107,19 @@ impl Link {
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses a server that is reading its data, and a replica.
+    pub fn check_state(&self) -> Result<(), PushError> {
+        if self.facts.is_loading == Some(true) {
+            let text = format!("Redis at {} is reading its data", self.server);
+            return Err(PushError::refused(PushErrorClass::Loading, text));
+        }
+        if self.facts.is_replica == Some(true) {
+            let text = format!("Redis at {} is a replica", self.server);
+            return Err(PushError::refused(PushErrorClass::ReadOnly, text));
         }
         Ok(())
     }

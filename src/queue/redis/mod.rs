@@ -14,21 +14,25 @@
 //!
 //! What happens to the queue otherwise cannot be told from a worker's work: a list that grew shorter was consumed.
 
+mod consumer;
 mod error;
 mod link;
 mod request;
+mod server;
 mod url;
 
 use std::time::{Duration, Instant};
 
 use redis::Value;
 
+pub use self::consumer::{RedisSource, Reservation};
 pub use self::request::HorizonRecords;
 pub use self::url::{BadRedisUrl, QueueKeys, RedisUrl};
 
 use self::error::{answered, quote};
-use self::link::{Link, Terms, moved_to, text};
+use self::link::{Link, Terms, moved_to};
 use self::request::{Answers, read_watermark, write_push};
+use self::server::find_server;
 use super::batch::JobBatch;
 use super::sink::{Forgot, JobSink, PushError, PushErrorClass, Pushed, SinkHealth, Watermark};
 use crate::domain::limits::{PUSH_BYTES_MAX, REDIS_ANSWER_DEFAULT, REDIS_CONNECT_DEFAULT};
@@ -138,13 +142,7 @@ impl RedisProducer {
         if self.link.is_some() {
             return Ok(());
         }
-        let server = match self.config.sentinels.is_empty() {
-            true => match self.moved_to.take() {
-                Some((host, port)) => self.config.url.at(&host, port),
-                None => self.config.url.clone(),
-            },
-            false => self.ask_sentinels()?,
-        };
+        let server = find_server(&self.config, &mut self.moved_to)?;
         let mut link = Link::open(&server, self.config.terms())?;
         link.greet(&self.config.keys).map_err(|refusal| {
             self.moved_to = refusal.moved_to;
@@ -188,38 +186,6 @@ impl RedisProducer {
     fn read_watermark(&self, link: &mut Link) -> Result<Option<Watermark>, PushError> {
         let answer = link.demand(redis::cmd("HGET").arg(&self.config.keys.watermarks).arg(&self.config.producer))?;
         watermark_of(&answer).ok_or_else(|| link.strange("HGET of the watermark", &answer))
-    }
-
-    /// The primary's address, from the first Sentinel that knows it. The library's own Sentinel client has no timeouts.
-    fn ask_sentinels(&self) -> Result<RedisUrl, PushError> {
-        let mut last = None;
-        for sentinel in &self.config.sentinels {
-            let asked = Link::open(sentinel, self.config.terms()).and_then(|mut link| {
-                let name = &self.config.sentinel_master;
-                let answer = link.demand(redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name))?;
-                let pair = match &answer {
-                    Value::Array(pair) => pair.as_slice(),
-                    Value::Nil => {
-                        let text = format!("the Sentinel at {sentinel} knows no primary of the name {name}");
-                        return Err(PushError::refused(PushErrorClass::Other, text));
-                    }
-                    _ => &[],
-                };
-                let [host, port] = pair else { return Err(link.strange("a question for the primary", &answer)) };
-                match (text(host), text(port).and_then(|port| port.parse().ok())) {
-                    (Some(host), Some(port)) => Ok(self.config.url.at(&host, port)),
-                    _ => Err(link.strange("a question for the primary", &answer)),
-                }
-            });
-            match asked {
-                Ok(server) => return Ok(server),
-                Err(error) => last = Some(error),
-            }
-        }
-        let mut error = last.expect("there is at least one Sentinel: the caller looked");
-        error.text =
-            format!("none of {} Sentinels tells the primary; the last: {}", self.config.sentinels.len(), error.text);
-        Err(error)
     }
 
     /// Sends the batch and reads its answers. An error of the connection is doubtful from the first byte on.

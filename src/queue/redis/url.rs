@@ -121,6 +121,14 @@ pub struct QueueKeys {
     pub delayed: String,
     /// Ours: a hash of each producer's [`crate::queue::Watermark`].
     pub watermarks: String,
+    /// Ours: who may reserve, as long as it lives.
+    pub lease: String,
+    /// Ours: how often the lease changed hands.
+    pub fence: String,
+    /// Ours: what the holder of the lease has reserved, in order. Workers in PHP reserve beside it, so `reserved` tells not.
+    pub in_hand: String,
+    /// Ours: bodies that are no jobs.
+    pub aside: String,
 }
 
 impl QueueKeys {
@@ -137,6 +145,10 @@ impl QueueKeys {
             reserved: format!("{queue}:reserved"),
             delayed: format!("{queue}:delayed"),
             watermarks: format!("{queue}:kraite"),
+            lease: format!("{queue}:kraite-lease"),
+            fence: format!("{queue}:kraite-fence"),
+            in_hand: format!("{queue}:kraite-inhand"),
+            aside: format!("{queue}:kraite-aside"),
             queue,
         }
     }

@@ -1,0 +1,10 @@
+-- ARGV: token.
+if redis.call('get', lease) ~= ARGV[1] then
+  return {'lost'}
+end
+allow_writes()
+for _, member in ipairs(redis.call('zrevrange', in_hand, 0, -1)) do
+  put_back(member, uncounted(member))
+end
+redis.call('del', lease)
+return {'ok'}
