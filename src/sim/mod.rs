@@ -17,6 +17,7 @@
 
 mod account_handle;
 mod account_injection;
+pub mod bot;
 mod certificate;
 mod connection;
 pub mod cross_listing;
