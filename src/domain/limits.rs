@@ -434,6 +434,24 @@ pub const SIM_OVERSIZE_LEN: u64 = 5 << 20;
 
 /// Bytes of a decimal's text; the longest that venues send have 26, a `decimal(36,18)` has 38.
 pub const DECIMAL_TEXT_MAX: usize = 64;
+/// Digits of `api_data_stream`'s `decimal(20,8)` columns.
+pub const PRICE_PRECISION: usize = 20;
+/// … of which these stand behind the point.
+pub const PRICE_SCALE: usize = 8;
+/// Characters of `api_data_stream.raw_event_type`; the venue's longest name has 32.
+pub const EVENT_NAME_CHARS_MAX: usize = 64;
+/// Characters of the columns of order ids; the venue's have 20 digits at most, client ids 36 characters.
+pub const ORDER_ID_CHARS_MAX: usize = 64;
+/// Characters of `api_data_stream.symbol`.
+pub const EVENT_SYMBOL_CHARS_MAX: usize = 40;
+/// Characters of `api_data_stream.status`, and of an execution type, which the venue makes of the same words.
+pub const EVENT_STATUS_CHARS_MAX: usize = 40;
+/// The last millisecond of the year 9999: later times have no form that both databases compare as text.
+pub const EVENT_TIME_MS_MAX: i64 = 253_402_300_799_999;
+/// Positions of one account update. The venue lists fewer than 1,000 contracts, of two sides each.
+pub const EVENT_POSITIONS_MAX: usize = 4_096;
+/// Characters of `stream_decisions.note`; what is longer is cut.
+pub const DECISION_NOTE_CHARS_MAX: usize = 255;
 
 const _: () = assert!(SIM_OVERSIZE_LEN > PRICE_MESSAGE_MAX as u64);
 const _: () = assert!(CHUNK_ROWS_MAX <= ROWS_MAX);

@@ -17,9 +17,12 @@
 //! - a listen key is never deleted at the venue: another process may share it;
 //! - no listen key reaches the spool, a job, a log or a status.
 //!
+//! Behind the queue, [`apply`] does a job's part of its transaction, and the [`rules`] decide what an event changes.
+//!
 //! May import `domain`, `exchange`, `spool`, `queue` and `store`.
 
 pub mod account;
+pub mod apply;
 pub mod control;
 pub mod discovery;
 pub mod dispatcher;
@@ -29,4 +32,5 @@ pub mod key_schedule;
 pub mod lane;
 pub mod listen_keys;
 pub mod registry;
+pub mod rules;
 pub mod spooler;

@@ -9,10 +9,12 @@ pub mod listen_key;
 pub mod mark_price;
 mod outline;
 pub mod private_url;
+mod projection;
 mod refusal;
 mod stream_url;
 pub mod user_data;
 mod wrapper;
 
 pub use instruments::Binance;
+pub use projection::{ALGO_FILLED, project};
 pub use stream_url::{STREAM_BASE, Spelling, UnknownSpelling, mark_price_url};

@@ -1,0 +1,181 @@
+//! One job's part of its transaction: audit row, order, intents, decision (facts/incumbent.md §4). Whoever calls it has
+//! locked the account's progress and commits; after an error everything is rolled back.
+//!
+//! Locks are taken in the one order: account (the caller's), positions by ascending id, orders. An order is found without a
+//! lock, its position is locked, then the order is locked and read again, and only that reading decides.
+//!
+//! A duplicate goes through everything: its audit row is not written twice, and the rules find that its effect has happened,
+//! or make it happen. With an empty allowlist nothing is written but the audit row, or a gap job's gap. Nothing that a frame
+//! may hold is an error; an account that has no row is one, of class [`ErrorClass::Data`], which no retry heals.
+
+mod audit;
+mod walk;
+
+use std::time::Duration;
+
+pub use audit::audit_key;
+
+use self::walk::Walk;
+use super::rules::{Allowlist, Decision, IntentSwitches, Rule};
+use crate::domain::Wall;
+use crate::domain::limits::DECISION_NOTE_CHARS_MAX;
+use crate::exchange::binance::project;
+use crate::exchange::projection::EventKind;
+use crate::spool::Gap;
+use crate::store::error::{ErrorClass, Result, StoreError};
+use crate::store::user_data_rows::NewGap;
+use crate::store::work::WorkTransaction;
+use crate::store::work_rows::{AuditRow, DecisionRow, audit_payload};
+
+/// What a job may do. Cheap to clone; replaced as a whole when settings change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Execution types that may change anything; empty is shadow mode.
+    pub allowlist: Allowlist,
+    /// Which kinds of intents are written.
+    pub intents: IntentSwitches,
+    /// How long an intent counts as running where nobody says that it has ended.
+    pub live_for: Duration,
+}
+
+/// A job, as the queue gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct JobEvent<'a> {
+    /// `accounts.id`.
+    pub account_id: i64,
+    /// `api_systems.id`.
+    pub api_system_id: i64,
+    /// `api_systems.canonical`.
+    pub canonical: &'a str,
+    /// `frame`, `gap` or `recovered`; the last, and a word of a later version, are taken as frames.
+    pub kind: &'a str,
+    /// The job's.
+    pub uuid: &'a str,
+    /// The record's.
+    pub epoch: [u8; 16],
+    /// The record's.
+    pub position: u64,
+    /// The account's record before it.
+    pub previous: Option<u64>,
+    /// When the daemon received it.
+    pub received_at: Wall,
+    /// When the worker took the job.
+    pub reserved_at: Wall,
+    /// The recorded bytes.
+    pub raw: &'a [u8],
+}
+
+/// What became of the audit row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditOutcome {
+    /// Written.
+    Inserted,
+    /// There already.
+    Duplicate,
+    /// A gap has none.
+    NoRow,
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Of its audit row.
+    pub audit: AuditOutcome,
+    /// Of its event.
+    pub decision: Decision,
+    /// Workflows for which intents were written.
+    pub intents: Vec<&'static str>,
+    /// Projected fields that did not fit and are NULL.
+    pub misfits: u32,
+    /// The venue told of an order in words that mean nothing here: what is true only the venue knows.
+    pub needs_reconcile: bool,
+}
+
+/// Does everything of a job's transaction but the progress and the commit. `now` stamps intents and decisions.
+///
+/// # Errors
+/// The database's, and class [`ErrorClass::Data`] for an account that has no row: that job can never be done.
+pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy, now: Wall) -> Result<Outcome> {
+    let Some(account) = tx.account(event.account_id)? else {
+        let sentence = format!("account {} has no row in accounts: its events cannot be audited", event.account_id);
+        return Err(StoreError::new(ErrorClass::Data, sentence));
+    };
+    if event.kind == "gap" {
+        return apply_gap(tx, event);
+    }
+    let projection = project(event.raw);
+    let key = audit_key(event.account_id, event.api_system_id, event.raw);
+    let columns = audit::columns(&projection);
+    let is_new = tx
+        .insert_audit(&AuditRow {
+            account_id: event.account_id,
+            api_system_id: event.api_system_id,
+            columns: &columns,
+            received_at: event.received_at,
+            raw_payload: &audit_payload(event.raw),
+            idempotency_key: &key,
+        })
+        .map_err(|error| error.during(&format!("inserting the audit row of account {}", event.account_id)))?;
+    let audit = if is_new { AuditOutcome::Inserted } else { AuditOutcome::Duplicate };
+    let mut outcome = Outcome {
+        audit,
+        decision: Decision::new(Rule::Shadow, "shadow mode: the allowlist is empty"),
+        intents: Vec::new(),
+        misfits: projection.misfits,
+        needs_reconcile: false,
+    };
+    if policy.allowlist.is_empty() {
+        return Ok(outcome);
+    }
+    let mut walk = Walk::new(tx, event, policy, &account, &key, now);
+    outcome.decision = match projection.kind {
+        _ if account.api_system_id != event.api_system_id => Decision::new(
+            Rule::OtherSystem,
+            format!("the account is of system {}, the event of {}", account.api_system_id, event.api_system_id),
+        ),
+        EventKind::OrderUpdate => walk.apply_order_update(&projection)?,
+        EventKind::AccountUpdate => walk.apply_account_update(&projection)?,
+        kind => Decision::new(Rule::Audited, format!("{} changes nothing", kind.as_str())),
+    };
+    let (order_id, intents, needs_reconcile) = walk.finish();
+    (outcome.intents, outcome.needs_reconcile) = (intents, needs_reconcile);
+    // Only what somebody may ask after: an order's events, and whatever else had an effect.
+    if projection.kind == EventKind::OrderUpdate || outcome.decision.kind() != Rule::Audited {
+        tx.insert_decision(&DecisionRow {
+            idempotency_key: key,
+            account_id: event.account_id,
+            order_id,
+            identity: (event.epoch, event.position),
+            job_uuid: event.uuid.to_owned(),
+            rule: outcome.decision.rule().to_owned(),
+            note: outcome.decision.note().chars().take(DECISION_NOTE_CHARS_MAX).collect(),
+            reserved_at: event.reserved_at,
+            decided_at: now,
+        })?;
+    }
+    Ok(outcome)
+}
+
+/// A gap job: its row, which the dispatcher may have written before. What cannot be read is a gap all the same.
+fn apply_gap(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>) -> Result<Outcome> {
+    let gap = Gap::read(event.raw).unwrap_or(Gap {
+        silent_since: None,
+        live_at: event.received_at,
+        reason: "unreadable".to_owned(),
+    });
+    tx.insert_gap(&NewGap {
+        account_id: event.account_id,
+        api_system_id: event.api_system_id,
+        started_at: gap.silent_since,
+        ended_at: gap.live_at,
+        reason: &gap.reason,
+        identity: Some((event.epoch, event.position)),
+    })?;
+    Ok(Outcome {
+        audit: AuditOutcome::NoRow,
+        decision: Decision::new(Rule::Gap, format!("gap: {}", gap.reason)),
+        intents: Vec::new(),
+        misfits: 0,
+        needs_reconcile: false,
+    })
+}
