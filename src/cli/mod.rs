@@ -66,6 +66,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Demo(args) => demo::run(args),
         Command::Prices(_) => prices::run(Mode::Prices, load_settings(cli)?, cli.settings.as_deref()),
         Command::UserData(_) => prices::run(Mode::UserData, load_settings(cli)?, cli.settings.as_deref()),
+        Command::Work(_) => prices::run(Mode::Work, load_settings(cli)?, cli.settings.as_deref()),
         Command::Run(_) => prices::run(Mode::Run, load_settings(cli)?, cli.settings.as_deref()),
         Command::Check(_) => check::run(&load_settings(cli)?),
         #[cfg(feature = "sim")]

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::intent_job::{IntentJob, IntentJobWriter};
 use super::job::{BEFORE_UUID, BadRecord, JobRecord, JobWriter, UUID_LEN};
 use super::sink::Watermark;
 use crate::domain::limits::{PUSH_AGE_MAX, PUSH_BYTES_MAX, PUSH_JOBS_MAX};
@@ -74,6 +75,18 @@ impl JobBatch {
         }
         self.oldest.get_or_insert(now);
         Ok(())
+    }
+
+    /// Writes the job of an intent, which moves no watermark: its row in the database says whether it was pushed.
+    ///
+    /// # Panics
+    /// If the batch is full: the caller asks [`JobBatch::is_full`] first.
+    pub fn add_intent(&mut self, writer: &mut IntentJobWriter, intent: &IntentJob<'_>, now: Mono) {
+        assert!(!self.is_full(), "a full batch takes no further job");
+        writer.write_job(intent, &mut self.bytes);
+        let (position, received_at) = (intent.id.unsigned_abs(), intent.decided_at);
+        self.entries.push(Entry { end: self.bytes.len(), position, received_at });
+        self.oldest.get_or_insert(now);
     }
 
     /// Whether it takes no further job.
