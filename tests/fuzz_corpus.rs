@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use kraite_streams::domain::Random;
+
 #[path = "../fuzz/bodies/envelope.rs"]
 mod envelope;
 
@@ -34,6 +36,37 @@ fn php_serializer_agrees_with_its_twin_on_the_corpus() {
     check("php_serializer", 30, envelope::php_serializer::php_serializer);
 }
 
+#[path = "../fuzz/bodies/php_read.rs"]
+mod php_read;
+
+#[test]
+fn php_read_holds_its_promises_on_the_corpus() {
+    check("php_read", 30, php_read::php_read);
+}
+
+#[test]
+fn php_read_holds_its_promises_on_mutants_of_the_corpus() {
+    check("php_read", 30, |input| {
+        let mut random = Random::from_seed(input.len() as u64);
+        for _ in 0..300 {
+            let mut mutant = input.to_vec();
+            for _ in 0..=random.below(3) {
+                if mutant.is_empty() {
+                    break;
+                }
+                let at = random.below(mutant.len() as u64) as usize;
+                match random.below(4) {
+                    0 => mutant[at] = random.next_u64() as u8,
+                    1 => mutant[at] = b"aOsidbN:;{}\"0123456789.E+-"[random.below(26) as usize],
+                    2 => drop(mutant.remove(at)),
+                    _ => mutant.extend_from_within(at..mutant.len().min(at + 20)),
+                }
+            }
+            php_read::php_read(&mutant);
+        }
+    });
+}
+
 #[path = "../fuzz/bodies/user_data_frame.rs"]
 #[allow(dead_code, reason = "tests/user_data_twin.rs uses the rest")]
 mod user_data_frame;
@@ -44,6 +77,15 @@ mod control_reply;
 
 #[path = "../fuzz/bodies/encrypter.rs"]
 mod encrypter;
+
+#[path = "../fuzz/bodies/projection.rs"]
+#[allow(dead_code, reason = "tests/projection_twin.rs uses the rest")]
+mod projection;
+
+#[test]
+fn projection_agrees_with_its_twin_on_the_corpus() {
+    check("projection", 60, projection::projection);
+}
 
 #[test]
 fn user_data_frame_agrees_with_its_twin_on_the_corpus() {

@@ -275,14 +275,16 @@ pub const REDIS_ANSWER_DEFAULT: Duration = Duration::from_secs(5);
 pub const REDIS_EVERYSEC_LOSS: Duration = Duration::from_secs(2);
 /// Jobs that become due, and jobs that lapsed, which one reserve moves back: 10 ms of a Redis that does nothing else meanwhile.
 pub const MIGRATE_JOBS_MAX: usize = 500;
+/// Jobs of one reserve: more are no faster.
+pub const RESERVE_JOBS_MAX: usize = 1_000;
 /// Bytes of one reserve, after which it takes no further job: 300 jobs of a real account.
 pub const RESERVE_BYTES_MAX: usize = 1 << 20;
 /// An empty queue is looked at this often for jobs that became due, which wake nobody; due times are whole seconds.
 pub const RESERVE_SLICE_MAX: Duration = Duration::from_secs(1);
 /// Bodies that are no jobs, kept at the server. One more stops the queue, loudly: so many are a bug, not an accident.
 pub const ASIDE_BODIES_MAX: usize = 1_000;
-/// The largest fence that is taken over: Lua's numbers are doubles. One change of hands a millisecond takes 285,000 years.
-pub const FENCE_MAX: u64 = 1 << 53;
+/// The largest fence that is taken over: Lua counts on from there in doubles, exactly up to 2⁵³.
+pub const FENCE_MAX: u64 = 1 << 52;
 /// Bytes of a job class: PHP has no bound, a file name has this one.
 pub const JOB_CLASS_LEN_MAX: usize = 255;
 
@@ -456,6 +458,8 @@ pub const WORK_IDLE_MAX: Duration = Duration::from_millis(500);
 pub const WORK_BUSY_WAIT: Duration = Duration::from_millis(10);
 /// From one look of a hot standby at the lease to the next, and of a worker at a queue that is away.
 pub const WORK_STANDBY_POLL: Duration = Duration::from_millis(500);
+/// From one reading of allowlist and switches to the next: a flip takes effect within it, without a signal.
+pub const POLICY_EVERY: Duration = Duration::from_secs(3);
 /// Held lanes that status and page name.
 pub const WORK_HELD_NAMED_MAX: usize = 50;
 /// Intents of one push by the relay.

@@ -132,3 +132,183 @@ impl JobSource for InProcessSource {
         self.depth
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::domain::{Now, Random, Wall};
+    use crate::queue::{
+        InProcessSink, JobBatch, JobClass, JobReader, JobRecord, JobShape, JobSink as _, JobWriter, Laravel,
+        in_process_queue,
+    };
+
+    #[derive(Default)]
+    struct TestClock(AtomicU64);
+
+    impl TestClock {
+        fn advance(&self, by: Duration) {
+            self.0.fetch_add(by.as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+
+    impl Clock for TestClock {
+        fn now(&self) -> Now {
+            Now { mono: Mono::from_nanos(self.0.load(Ordering::Relaxed)), wall: Wall::default() }
+        }
+    }
+
+    struct Rig {
+        sink: InProcessSink,
+        queue: InProcessQueue,
+        source: InProcessSource,
+        clock: Arc<TestClock>,
+        writer: JobWriter,
+        next: u64,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (sink, queue) = in_process_queue();
+            let clock = Arc::new(TestClock::default());
+            let source = InProcessSource::new(queue.clone(), 7, Arc::clone(&clock) as Arc<dyn Clock>);
+            let job_class = JobClass::parse("Job").unwrap();
+            let writer = JobWriter::new(JobShape { job_class, laravel: Laravel::V12, horizon: false });
+            Rig { sink, queue, source, clock, writer, next: 1 }
+        }
+
+        fn push(&mut self, jobs: u64) {
+            let mut batch = JobBatch::new();
+            for position in self.next..self.next + jobs {
+                let record = JobRecord {
+                    account: 1,
+                    api_system: 1,
+                    canonical: "binance",
+                    epoch: [0; 16],
+                    position,
+                    previous: None,
+                    received_at: Wall::default(),
+                    kind: "frame",
+                    raw: b"{}",
+                };
+                batch.add(&mut self.writer, &record, None, Mono::ZERO).unwrap();
+            }
+            self.next += jobs;
+            self.sink.push(&batch).unwrap();
+        }
+
+        /// Position, attempt, ticket.
+        fn take(&mut self, max: usize) -> Vec<(u64, u64, u64)> {
+            let mut jobs = Vec::new();
+            self.source.reserve(max, Duration::ZERO, &mut jobs).unwrap();
+            let position = |job: &SourceJob| JobReader::new().read(&job.body).unwrap().position;
+            jobs.iter().map(|job| (position(job), job.attempt, job.ticket)).collect()
+        }
+    }
+
+    #[test]
+    fn batches_come_in_order_and_acked_is_a_prefix() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.take(5), []);
+        rig.push(5);
+        assert_eq!(rig.take(3), [(1, 1, 1), (2, 1, 2), (3, 1, 3)]);
+        assert_eq!(rig.source.depth(), 2);
+        rig.source.ack(&[3, 2, 99]).unwrap();
+        assert_eq!(rig.sink.acked(), None);
+        rig.source.ack(&[1, 2]).unwrap();
+        assert_eq!(rig.sink.acked(), Some(3));
+    }
+
+    #[test]
+    fn a_released_job_comes_in_its_place_when_it_is_due() {
+        let mut rig = Rig::new();
+        rig.push(4);
+        rig.take(2);
+        rig.source.release(1, Duration::from_secs(10)).unwrap();
+        rig.source.release(2, Duration::from_secs(5)).unwrap();
+        assert_eq!(rig.source.depth(), 2);
+        assert_eq!(rig.take(1), [(3, 1, 3)]);
+        rig.clock.advance(Duration::from_secs(10));
+        assert_eq!(rig.take(9), [(1, 2, 4), (2, 2, 5), (4, 1, 6)]);
+        rig.source.ack(&[1, 2, 3, 5, 6]).unwrap();
+        assert_eq!(rig.sink.acked(), None, "an old ticket does nothing");
+        rig.source.ack(&[4]).unwrap();
+        assert_eq!(rig.sink.acked(), Some(4));
+        rig.push(1);
+        rig.take(1);
+        rig.source.release(7, Duration::from_millis(1)).unwrap();
+        let mut jobs = Vec::new();
+        rig.source.reserve(1, Duration::from_secs(60), &mut jobs).unwrap();
+        assert_eq!(jobs[0].attempt, 2, "a wait ends when a job becomes due");
+    }
+
+    #[test]
+    fn what_is_handed_back_was_never_tried_and_what_is_dropped_was() {
+        let mut rig = Rig::new();
+        rig.push(4);
+        rig.take(3);
+        rig.source.release(2, Duration::from_secs(1)).unwrap();
+        rig.source.hand_back().unwrap();
+        assert_eq!(rig.take(9).iter().map(|job| (job.0, job.1)).collect::<Vec<_>>(), [(1, 1), (2, 2), (3, 1), (4, 1)]);
+        let clock = Arc::clone(&rig.clock) as Arc<dyn Clock>;
+        rig.source = InProcessSource::new(rig.queue.clone(), 8, clock);
+        assert_eq!(rig.take(1), [(1, 2, 1)]);
+    }
+
+    #[test]
+    fn the_fence_is_greater_than_the_databases() {
+        let mut rig = Rig::new();
+        rig.source.set_fence_floor(6);
+        assert_eq!(rig.source.keep_lease(), Ok(Lease::Held { fence: 7 }));
+        rig.source.set_fence_floor(7);
+        assert_eq!(rig.source.keep_lease(), Ok(Lease::Held { fence: 7 }), "one's own is no news");
+        rig.push(1);
+        rig.take(1);
+        rig.source.set_fence_floor(9);
+        assert_eq!(rig.source.keep_lease(), Ok(Lease::Held { fence: 10 }));
+        assert_eq!(rig.take(1), [(1, 2, 2)], "what was in hand is the queue's again");
+
+        let mut rig = Rig::new();
+        rig.source.set_fence_floor(7);
+        assert_eq!(rig.source.keep_lease(), Ok(Lease::Held { fence: 8 }), "before the first time it is another's");
+    }
+
+    #[test]
+    fn any_order_of_what_may_happen_loses_nothing() {
+        for seed in 0..50 {
+            let mut random = Random::from_seed(seed);
+            let mut rig = Rig::new();
+            let (mut hands, mut committed) = (Vec::new(), std::collections::BTreeSet::new());
+            while committed.len() < 300 {
+                match random.below(6) {
+                    0 if rig.next <= 300 => {
+                        let jobs = (1 + random.below(9)).min(301 - rig.next);
+                        rig.push(jobs);
+                    }
+                    1 | 2 if !hands.is_empty() => {
+                        let (position, ticket) = hands.swap_remove(random.below(hands.len() as u64) as usize);
+                        rig.source.ack(&[ticket]).unwrap();
+                        assert!(committed.insert(position), "{position} was handed out after its commit");
+                    }
+                    3 if !hands.is_empty() => {
+                        let (_, ticket) = hands.swap_remove(random.below(hands.len() as u64) as usize);
+                        rig.source.release(ticket, Duration::from_millis(random.below(20))).unwrap();
+                    }
+                    4 if random.below(20) == 0 => {
+                        rig.source.hand_back().unwrap();
+                        hands.clear();
+                    }
+                    _ => {
+                        rig.clock.advance(Duration::from_millis(3));
+                        let max = 1 + random.below(7) as usize;
+                        hands.extend(rig.take(max).into_iter().map(|(position, _, ticket)| (position, ticket)));
+                    }
+                }
+                let prefix = (1..).take_while(|position| committed.contains(position)).last();
+                assert_eq!(rig.sink.acked(), prefix, "seed {seed}");
+            }
+            assert_eq!(rig.queue.depth(), 0);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! A job read back: by our own worker, from Redis or from the in-process queue, and by the tests.
 //!
-//! Everything comes from the member `kraite`, so a worker never reads PHP's text. A body that Laravel wrote anew (Lua's cjson on
+//! Everything comes from the member `kraite`, so of our own jobs a worker never reads PHP's text; of an application's it does. A body that Laravel wrote anew (Lua's cjson on
 //! reserve, `queue:retry`) reads the same: order, escapes and the spelling of numbers do not matter.
 
 use std::fmt;
@@ -11,7 +11,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::digits::{read_hex16, read_uint};
 use super::job::KRAITE_VERSION;
 use super::json::{At, Document, JsonError, Value};
+use super::php_read::{PhpError, PhpReader};
 use crate::domain::Wall;
+use crate::domain::limits::JSON_TEXT_KEPT_MAX;
 
 /// A job, borrowed from its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,35 @@ pub struct JobView<'a> {
     pub raw: &'a [u8],
 }
 
+/// A job that an application pushed, borrowed from its reader. It was never spooled: it has no place in an account's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhpJob<'a> {
+    /// The job's own name; Laravel runs a job without one too.
+    pub uuid: Option<&'a str>,
+    /// How often it was reserved before.
+    pub attempts: u64,
+    /// The object's class: any that has the four properties.
+    pub class: &'a str,
+    /// `accounts.id`.
+    pub account: u64,
+    /// `api_systems.id`.
+    pub exchange: u32,
+    /// `api_systems.canonical`.
+    pub canonical: &'a str,
+    /// The payload as JSON again, not byte for byte what was received (see [`super::php_read`]); where it is
+    /// `["raw_base64" => …]`, as our own jobs have it for what is no JSON, the bytes of that.
+    pub raw: &'a [u8],
+}
+
+/// A job, whoever pushed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnyJob<'a> {
+    /// Pushed by kraite-streams.
+    Own(JobView<'a>),
+    /// Pushed by an application.
+    Php(PhpJob<'a>),
+}
+
 /// Why a body is not a job of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadJob {
@@ -51,6 +82,8 @@ pub enum BadJob {
     Version,
     /// The member is missing, or not of its type.
     Member(&'static str),
+    /// An application's job, but none with an event of an account.
+    Command(PhpError),
 }
 
 impl fmt::Display for BadJob {
@@ -61,6 +94,7 @@ impl fmt::Display for BadJob {
             BadJob::Foreign => f.write_str("the job was not pushed by kraite-streams"),
             BadJob::Version => f.write_str("the job was pushed by a later kraite-streams"),
             BadJob::Member(name) => write!(f, "the member {name} is missing or not of its type"),
+            BadJob::Command(error) => error.fmt(f),
         }
     }
 }
@@ -72,6 +106,9 @@ impl std::error::Error for BadJob {}
 pub struct JobReader {
     document: Document,
     raw: Vec<u8>,
+    php: PhpReader,
+    payload: Vec<u8>,
+    payload_document: Document,
 }
 
 impl JobReader {
@@ -81,15 +118,62 @@ impl JobReader {
         JobReader::default()
     }
 
-    /// Reads a body.
+    /// Reads a body of ours.
     ///
     /// # Errors
     /// [`BadJob`].
     pub fn read(&mut self, body: &[u8]) -> Result<JobView<'_>, BadJob> {
-        let root = self.document.read(body).map_err(BadJob::NotJson)?;
-        if !matches!(self.document.value(root), Value::Object(_)) {
-            return Err(BadJob::NotAnObject);
+        let root = self.root(body)?;
+        self.own(root)
+    }
+
+    /// Reads a body of ours, or of an application's job with the same four properties.
+    ///
+    /// # Errors
+    /// [`BadJob`]: the job fails, since no later try reads it differently.
+    pub fn read_any(&mut self, body: &[u8]) -> Result<AnyJob<'_>, BadJob> {
+        let root = self.root(body)?;
+        match self.document.member(root, b"kraite") {
+            Some(_) => self.own(root).map(AnyJob::Own),
+            None => self.php(root).map(AnyJob::Php),
         }
+    }
+
+    fn root(&mut self, body: &[u8]) -> Result<At, BadJob> {
+        let root = self.document.read(body).map_err(BadJob::NotJson)?;
+        match self.document.value(root) {
+            Value::Object(_) => Ok(root),
+            _ => Err(BadJob::NotAnObject),
+        }
+    }
+
+    fn php(&mut self, root: At) -> Result<PhpJob<'_>, BadJob> {
+        self.payload.shrink_to(JSON_TEXT_KEPT_MAX);
+        let data = self.document.member(root, b"data").ok_or(BadJob::Foreign)?;
+        let Some(Value::Text(command)) = self.value(data, b"command") else { return Err(BadJob::Foreign) };
+        let read = self.php.read(self.document.text(command), &mut self.payload);
+        let command = read.map_err(BadJob::Command)?;
+        let encoded = {
+            let document = &mut self.payload_document;
+            // Nested deeper, or longer, than PHP's own JSON: no frame was that.
+            let at = document.read(&self.payload).map_err(|_| BadJob::Member("payload"))?;
+            match (document.value(at), document.member(at, b"raw_base64").map(|member| document.value(member))) {
+                (Value::Object(1), Some(Value::Text(span))) => decode(document.text(span), &mut self.raw),
+                _ => false,
+            }
+        };
+        Ok(PhpJob {
+            uuid: self.text(root, b"uuid"),
+            attempts: self.attempts(root).ok_or(BadJob::Member("attempts"))?,
+            class: command.class,
+            account: u64::try_from(command.account).map_err(|_| BadJob::Member("accountId"))?,
+            exchange: u32::try_from(command.api_system).map_err(|_| BadJob::Member("apiSystemId"))?,
+            canonical: command.canonical,
+            raw: if encoded { &self.raw } else { &self.payload },
+        })
+    }
+
+    fn own(&mut self, root: At) -> Result<JobView<'_>, BadJob> {
         let kraite = self.document.member(root, b"kraite").ok_or(BadJob::Foreign)?;
         match self.value(kraite, b"v") {
             Some(Value::Int(version)) if version == KRAITE_VERSION.cast_signed() => {}
@@ -99,10 +183,9 @@ impl JobReader {
         let encoded = self.document.member(kraite, b"raw_base64").map(|at| self.document.value(at));
         if let Some(encoded) = encoded {
             let Value::Text(span) = encoded else { return Err(BadJob::Member("kraite.raw_base64")) };
-            let text = self.document.text(span);
-            self.raw.resize(text.len().div_ceil(4) * 3, 0);
-            let decoded = BASE64.decode_slice(text, &mut self.raw);
-            self.raw.truncate(decoded.map_err(|_| BadJob::Member("kraite.raw_base64"))?);
+            if !decode(self.document.text(span), &mut self.raw) {
+                return Err(BadJob::Member("kraite.raw_base64"));
+            }
         }
         let raw = if encoded.is_some() {
             &self.raw
@@ -158,6 +241,18 @@ impl JobReader {
             Value::Text(span) => read_uint(self.document.text(span)),
             _ => None,
         }
+    }
+}
+
+/// Whether `text` is base64, which is then decoded.
+fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
+    out.resize(text.len().div_ceil(4) * 3, 0);
+    match BASE64.decode_slice(text, out) {
+        Ok(len) => {
+            out.truncate(len);
+            true
+        }
+        Err(_) => false,
     }
 }
 
@@ -222,5 +317,53 @@ mod tests {
                 None => assert!(matches!(found, BadJob::NotJson(_)), "{body}"),
             }
         }
+    }
+
+    #[test]
+    fn an_applications_job_is_read() {
+        let body = |payload: &str| {
+            let command = format!(
+                r#"O:3:\"Job\":4:{{s:9:\"accountId\";i:7;s:11:\"apiSystemId\";i:1;s:18:\"apiSystemCanonical\";s:7:\"binance\";s:7:\"payload\";{payload}}}"#
+            );
+            format!(r#"{{"attempts":2,"uuid":"u","data":{{"commandName":"Job","command":"{command}"}}}}"#)
+        };
+        let mut reader = JobReader::new();
+        let expected = PhpJob {
+            uuid: Some("u"),
+            attempts: 2,
+            class: "Job",
+            account: 7,
+            exchange: 1,
+            canonical: "binance",
+            raw: br#"{"e":"x"}"#,
+        };
+        let text = body(r#"a:1:{s:1:\"e\";s:1:\"x\";}"#);
+        assert_eq!(reader.read_any(text.as_bytes()), Ok(AnyJob::Php(expected)));
+        assert_eq!(reader.read(text.as_bytes()), Err(BadJob::Foreign));
+        let nameless = text.replace(r#""uuid":"u","#, "");
+        let expected = PhpJob { uuid: None, ..expected };
+        assert_eq!(reader.read_any(nameless.as_bytes()), Ok(AnyJob::Php(expected)));
+        for (payload, raw) in [
+            (r#"a:1:{s:10:\"raw_base64\";s:4:\"\/wA=\";}"#, &b"\xff\0"[..]),
+            (r#"a:1:{s:10:\"raw_base64\";s:3:\"\/wA\";}"#, br#"{"raw_base64":"\/wA"}"#),
+            (r#"a:2:{s:10:\"raw_base64\";s:4:\"\/wA=\";i:0;N;}"#, br#"{"raw_base64":"\/wA=","0":null}"#),
+        ] {
+            match reader.read_any(body(payload).as_bytes()) {
+                Ok(AnyJob::Php(job)) => assert_eq!(job.raw, raw, "{payload}"),
+                other => panic!("{payload}: {other:?}"),
+            }
+        }
+        assert!(matches!(reader.read_any(GOOD.as_bytes()), Ok(AnyJob::Own(view)) if view.position == u64::MAX));
+        for (from, to, error) in [
+            (r#""attempts":2,"#, "", BadJob::Member("attempts")),
+            ("i:7;", "i:-7;", BadJob::Member("accountId")),
+            ("i:1;", "i:4294967296;", BadJob::Member("apiSystemId")),
+            ("data", "date", BadJob::Foreign),
+            (r#""command":""#, r#""command":[],"c":""#, BadJob::Foreign),
+        ] {
+            assert_eq!(reader.read_any(text.replace(from, to).as_bytes()), Err(error), "{from}");
+        }
+        let encrypted = text.replace("O:3", "eyJ");
+        assert!(matches!(reader.read_any(encrypted.as_bytes()), Err(BadJob::Command(_))));
     }
 }

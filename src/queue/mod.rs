@@ -24,6 +24,7 @@ pub mod job_view;
 pub mod json;
 pub mod json_text;
 pub mod php;
+pub mod php_read;
 #[cfg(feature = "server")]
 pub mod redis;
 pub mod server_facts;
@@ -36,7 +37,7 @@ pub use in_process_source::InProcessSource;
 pub use intent_job::{IntentJob, IntentJobWriter};
 pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel};
 pub use job_class::{BadJobClass, JobClass};
-pub use job_view::{BadJob, JobReader, JobView};
+pub use job_view::{AnyJob, BadJob, JobReader, JobView, PhpJob};
 #[cfg(feature = "server")]
 pub use redis::{
     BadRedisUrl, HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisSource, RedisUrl, Reservation,

@@ -43,22 +43,31 @@ impl Key {
         }
     }
 
+    /// Whether a text may also be written as a number.
+    pub(super) fn takes_numbers(&self) -> bool {
+        NUMBERS_TOO.contains(&(self.section, self.name))
+    }
+
     /// Whether problems may quote the value.
     pub(super) fn is_secret(&self) -> bool {
         SECRETS.contains(&(self.section, self.name))
     }
 }
 
+/// Texts that are one number as a rule.
+const NUMBERS_TOO: [(&str, &str); 1] = [("work", "backoff_s")];
 /// Keys whose value no problem quotes.
 const SECRETS: [(&str, &str); 4] =
     [("store", "url"), ("queue", "url"), ("user_data", "app_key"), ("user_data", "app_previous_keys")];
 
 /// Sections with what they are about, in the order of the printed file.
-pub(super) const SECTIONS: [(&str, &str); 7] = [
+pub(super) const SECTIONS: [(&str, &str); 9] = [
     ("prices", "The mark-price stream and the writer of its prices."),
     ("user_data", "Private streams: one authenticated socket per account."),
+    ("user_data.binance", "What an event of Binance's may do."),
     ("spool", "Where private frames are safe on disk before anything acts on them."),
     ("queue", "Where each frame becomes a job: a Laravel queue on Redis, or a queue in this process."),
+    ("work", "What takes the jobs: audit row, order change and intent in one transaction."),
     ("store", "The database: PostgreSQL or SQLite."),
     ("net", "Reaching the venues. TLS always verifies; there is no switch to turn that off."),
     ("ops", "What an operator sees: status file, live page, log."),
@@ -83,6 +92,12 @@ const fn text(
     Key { section, name, about, shape: Shape::Text { expects, put, take } }
 }
 
+/// A whole number at a place in [`Settings`], whose type holds the key's range.
+macro_rules! whole {
+    ($kind:ident, $($at:ident).+) => {
+        (|s, n| s.$($at).+ = n as $kind, |s| s.$($at).+ as u64)
+    };
+}
 /// A duration in milliseconds at a place in [`Settings`].
 macro_rules! millis {
     ($($at:ident).+) => {
@@ -134,10 +149,11 @@ macro_rules! rest {
 
 mod queue;
 mod user_data;
+mod work;
 
 /// All keys; those of one section in the order of the printed file.
 pub(super) fn keys() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, user_data::KEYS, queue::KEYS].into_iter().flatten()
+    [KEYS, user_data::KEYS, queue::KEYS, work::KEYS].into_iter().flatten()
 }
 
 /// Keys of the sections that have no file of their own.
@@ -184,7 +200,7 @@ const KEYS: &[Key] = &[
         ("prices", "chunk_rows"),
         "rows",
         1..=CHUNK_ROWS_MAX as u64,
-        (|s, n| s.prices.chunk_rows = n as usize, |s| s.prices.chunk_rows as u64),
+        whole!(usize, prices.chunk_rows),
         &["Rows of one UPDATE. CASE is searched from the top for every row, so larger is slower."],
     ),
     text(
@@ -299,7 +315,7 @@ const KEYS: &[Key] = &[
         ("net", "connects_per_window"),
         "attempts",
         10..=10_000,
-        (|s, n| s.net.connects_per_window = n as u32, |s| u64::from(s.net.connects_per_window)),
+        whole!(u32, net.connects_per_window),
         &[
             "Connection attempts of this machine within connect_window_s. 300 in 5 minutes is what Binance documents for one",
             "address; more is an address banned, and with it every account. Prices and exposed accounts have a share of their own.",

@@ -16,6 +16,8 @@ mod read;
 mod secret_url;
 mod user_data;
 mod values;
+mod work;
+mod work_values;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,6 +27,7 @@ use std::time::Duration;
 pub use read::{Problem, SettingsError};
 pub use secret_url::SecretUrl;
 pub use user_data::{QueueSettings, QueueTarget, SpoolSettings, UserDataSettings};
+pub use work::{INTENT_QUEUES, IntentClasses, IntentQueueNames, VenueSettings, WORKFLOWS, WorkSettings};
 
 use crate::domain::Venue;
 use crate::domain::limits::{CHUNK_ROWS_MAX, CONNECT_DEADLINE, DATA_SILENCE_EXIT, DATA_SILENCE_MAX};
@@ -45,6 +48,8 @@ pub struct Settings {
     pub spool: SpoolSettings,
     /// Where each becomes a job.
     pub queue: QueueSettings,
+    /// What takes them.
+    pub work: WorkSettings,
     /// The database.
     pub store: StoreSettings,
     /// Reaching the venues.
@@ -168,6 +173,7 @@ impl Default for Settings {
             user_data: UserDataSettings::default(),
             spool: SpoolSettings::default(),
             queue: QueueSettings::default(),
+            work: WorkSettings::default(),
             net: NetSettings {
                 extra_roots: None,
                 connect_deadline: CONNECT_DEADLINE,
@@ -314,6 +320,15 @@ words! {
         Interval = "interval",
         /// Once it is synced.
         Always = "always",
+    }
+}
+words! {
+    /// Where intents go.
+    IntentTarget {
+        /// Rows alone, which the application reads.
+        Store = "store",
+        /// Rows, and a job for each.
+        Redis = "redis",
     }
 }
 words! {

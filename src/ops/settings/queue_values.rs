@@ -49,23 +49,64 @@ pub(super) fn horizon_prefix(settings: &mut Settings, text: &str) -> Result<(), 
 }
 
 pub(super) fn name(settings: &mut Settings, text: &str) -> Result<(), String> {
+    check_name(text)?;
+    settings.queue.name = text.to_owned();
+    Ok(())
+}
+
+pub(super) fn check_name(text: &str) -> Result<(), String> {
     if text.is_empty() || text.contains(char::is_whitespace) || text.contains(':') {
         return Err("name a queue, without blanks or colons and without the prefix".to_owned());
     }
-    settings.queue.name = text.to_owned();
+    Ok(())
+}
+
+pub(super) fn job_class(settings: &mut Settings, text: &str) -> Result<(), String> {
+    if !text.is_empty() {
+        check_class(text)?;
+    }
+    settings.queue.job_class = (!text.is_empty()).then(|| text.to_owned());
     Ok(())
 }
 
 /// A PHP class name: identifiers of letters, digits, `_` and anything above ASCII, with `\` between them
 /// (<https://www.php.net/manual/en/language.oop5.basic.php>), fully qualified without the leading `\`.
-pub(super) fn job_class(settings: &mut Settings, text: &str) -> Result<(), String> {
+pub(super) fn check_class(text: &str) -> Result<(), String> {
     let fits = |part: &str| {
         let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80;
         part.bytes().next().is_some_and(letter) && part.bytes().all(|byte| letter(byte) || byte.is_ascii_digit())
     };
-    if !text.is_empty() && !text.split('\\').all(fits) {
+    if !text.split('\\').all(fits) {
         return Err("write the full class name in single quotes, without a leading \\".to_owned());
     }
-    settings.queue.job_class = (!text.is_empty()).then(|| text.to_owned());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_urls_of_every_kind_are_taken() {
+        for (url, taken) in [
+            ("in_process", true),
+            ("redis://127.0.0.1", true),
+            ("redis://:p@ss/w?rd@[::1]:6379/0", true),
+            ("rediss://kraite:x@redis.example:6380/2?protocol=resp3", true),
+            ("redis+unix:///run/redis.sock", true),
+            ("redis+sentinel://u:p@a:26379,b:26379/mymaster/0", true),
+            ("redis+sentinel://a:26379,b:26379", false),
+            ("redis+sentinel://a:26379,/mymaster", false),
+            ("redis+unix://run/redis.sock", false),
+            ("redis://a,b", false),
+            ("redis://", false),
+            ("redis:a", false),
+        ] {
+            let text = format!("[queue]\nurl = {url:?}\njob_class = 'A\\B'\n");
+            assert_eq!(Settings::parse(&text, "f").is_ok(), taken, "{url}");
+        }
+        //SHARE
+        let share = Settings::parse("[spool]\nmax_mb = 800\naccount_share_percent = 25\n", "f").unwrap();
+        assert_eq!(share.spool.account_bytes_max(), 200 << 20);
+    }
 }

@@ -8,7 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{Key, SECTIONS, Shape, keys};
 use super::nearest::nearest;
-use super::{QueueTarget, Settings};
+use super::work::WORKFLOWS;
+use super::{IntentTarget, QueueTarget, Settings};
 
 /// Why there are no settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,34 +105,59 @@ fn read_file(text: &str, file: &str, settings: &mut Settings, problems: &mut Vec
             problems.push(Problem { place, what: format!("unknown section [{name}]: {remedy}") });
             continue;
         }
-        for (key, value) in table {
-            let (key_name, place) = (key.get_ref().as_ref(), at(key.span().start));
-            let Some(key) = keys().find(|key| key.section == name && key.name == key_name) else {
-                problems.push(Problem { place, what: unknown_key(name, key_name) });
-                continue;
-            };
-            let raw = match value.get_ref() {
-                DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
-                    Ok(number) => Raw::Number(number),
-                    Err(_) => Raw::Other("a number out of all bounds"),
-                },
-                DeValue::String(text) => Raw::Text(text),
-                DeValue::Float(_) => Raw::Other("a fraction"),
-                DeValue::Boolean(_) => Raw::Other("true or false"),
-                DeValue::Datetime(_) => Raw::Other("a date"),
-                DeValue::Array(_) => Raw::Other("a list"),
-                DeValue::Table(_) => Raw::Other("a table"),
-            };
-            if let Err(what) = put(key, &raw, settings) {
-                problems.push(Problem { place, what });
+        read_section(name, table, &at, settings, problems);
+    }
+}
+
+/// A section's keys, and those of the sections within it.
+fn read_section(
+    section: &str,
+    table: &DeTable<'_>,
+    at: &dyn Fn(usize) -> String,
+    settings: &mut Settings,
+    problems: &mut Vec<Problem>,
+) {
+    for (key, value) in table {
+        let (key_name, place) = (key.get_ref().as_ref(), at(key.span().start));
+        let inner = format!("{section}.{key_name}");
+        if SECTIONS.iter().any(|(known, _)| *known == inner) {
+            match value.get_ref() {
+                DeValue::Table(table) => read_section(&inner, table, at, settings, problems),
+                _ => {
+                    let what = format!("{inner} is a section: write its keys below [{inner}]");
+                    problems.push(Problem { place, what });
+                }
             }
+            continue;
+        }
+        let Some(key) = keys().find(|key| key.section == section && key.name == key_name) else {
+            problems.push(Problem { place, what: unknown_key(section, key_name) });
+            continue;
+        };
+        let raw = match value.get_ref() {
+            DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Raw::Number(number),
+                Err(_) => Raw::Other("a number out of all bounds"),
+            },
+            DeValue::String(text) => Raw::Text(text),
+            DeValue::Float(_) => Raw::Other("a fraction"),
+            DeValue::Boolean(_) => Raw::Other("true or false"),
+            DeValue::Datetime(_) => Raw::Other("a date"),
+            DeValue::Array(_) => Raw::Other("a list"),
+            DeValue::Table(_) => Raw::Other("a table"),
+        };
+        if let Err(what) = put(key, &raw, settings) {
+            problems.push(Problem { place, what });
         }
     }
 }
 
 /// Variables that a Laravel application has set already; a variable of our own wins over them.
-const LARAVEL_VARIABLES: [(&str, &str, &str); 2] =
-    [("APP_KEY", "user_data", "app_key"), ("APP_PREVIOUS_KEYS", "user_data", "app_previous_keys")];
+const LARAVEL_VARIABLES: [(&str, &str, &str); 3] = [
+    ("APP_KEY", "user_data", "app_key"),
+    ("APP_PREVIOUS_KEYS", "user_data", "app_previous_keys"),
+    ("USER_DATA_STREAM_BINANCE_DISPATCHED_EXECUTIONS", "user_data.binance", "dispatched_executions"),
+];
 
 fn read_environment(environment: &[(OsString, OsString)], settings: &mut Settings, problems: &mut Vec<Problem>) {
     for (variable, section, name) in LARAVEL_VARIABLES {
@@ -146,10 +172,12 @@ fn read_environment(environment: &[(OsString, OsString)], settings: &mut Setting
     }
     for (name, value) in environment {
         let Some(name) = name.to_str() else { continue };
-        let Some((section, rest)) = SECTIONS.iter().find_map(|(section, _)| {
-            let prefix = format!("KRAITE_{}_", section.to_ascii_uppercase());
+        // Of a section and one within it, the inner one.
+        let sections = SECTIONS.iter().filter_map(|(section, _)| {
+            let prefix = format!("KRAITE_{}_", section.to_ascii_uppercase().replace('.', "_"));
             name.strip_prefix(&prefix).map(|rest| (*section, rest.to_ascii_lowercase()))
-        }) else {
+        });
+        let Some((section, rest)) = sections.max_by_key(|(section, _)| section.len()) else {
             continue;
         };
         let place = format!("environment variable {name}");
@@ -185,6 +213,7 @@ fn put(key: &Key, raw: &Raw<'_>, settings: &mut Settings) -> Result<(), String> 
         Shape::Text { expects, put, .. } => {
             let text = match raw {
                 Raw::Text(text) | Raw::Word(text) => *text,
+                Raw::Number(number) if key.takes_numbers() => &number.to_string(),
                 Raw::Number(_) if key.is_secret() => return Err(format!("{name} is a number: write {expects}")),
                 Raw::Number(number) => return Err(format!("{name} is the number {number}: write {expects}")),
                 Raw::Other(kind) => return Err(format!("{name} is {kind}: write {expects}")),
@@ -199,7 +228,7 @@ fn put(key: &Key, raw: &Raw<'_>, settings: &mut Settings) -> Result<(), String> 
 }
 
 fn check_relations(settings: &Settings, file: &str, problems: &mut Vec<Problem>) {
-    let Settings { prices, user_data, spool, queue, store, ops, .. } = settings;
+    let Settings { prices, user_data, spool, queue, work, store, ops, .. } = settings;
     let mut require = |holds: bool, what: String| {
         if !holds {
             problems.push(Problem { place: file.to_owned(), what });
@@ -263,13 +292,44 @@ fn check_relations(settings: &Settings, file: &str, problems: &mut Vec<Problem>)
         "queue.hash_tag is \"on\" and queue.name has braces of its own: drop one of the two".to_owned(),
     );
     require(
+        work.batch <= work.reserve,
+        format!(
+            "work.batch ({}) must not be above work.reserve ({}): a transaction takes jobs that are in hand",
+            work.batch, work.reserve
+        ),
+    );
+    require(
+        work.lease < work.retry_after,
+        format!(
+            "work.lease_s ({}) must be below work.retry_after_s ({}): the next holder must be there before jobs come back",
+            work.lease.as_secs(),
+            work.retry_after.as_secs()
+        ),
+    );
+    let are_pushed = work.intent_target == IntentTarget::Redis;
+    require(
+        !are_pushed || on_redis,
+        "work.intent_target is \"redis\" and queue.url is \"in_process\": intents are pushed where the queue is"
+            .to_owned(),
+    );
+    let without_class = WORKFLOWS.into_iter().find(|workflow| work.intent_class.class(workflow).is_none());
+    require(
+        !are_pushed || without_class.is_none(),
+        format!(
+            "work.intent_class names no class for {}: with work.intent_target \"redis\" each workflow needs one; \
+             `kraite-streams print laravel-adapter` prints one for all",
+            without_class.unwrap_or_default()
+        ),
+    );
+    require(
         ops.log_file.as_ref() != Some(&ops.status_file),
         "ops.log_file and ops.status_file are the same file: name two".to_owned(),
     );
 }
 
 fn unknown_key(section: &str, name: &str) -> String {
-    let own = || keys().filter(|key| key.section == section).map(|key| key.name);
+    let inner = SECTIONS.iter().filter_map(|(known, _)| known.strip_prefix(section)?.strip_prefix('.'));
+    let own = || keys().filter(|key| key.section == section).map(|key| key.name).chain(inner.clone());
     if let Some(other) = keys().find(|key| key.name == name) {
         return format!("unknown key {section}.{name}: it belongs to [{}]", other.section);
     }

@@ -45,6 +45,8 @@ app_key = "base64:geheim+/="
 app_previous_keys = "base64:geheim1=,base64:geheim2="
 cipher = "aes-256-gcm"
 app_key_file = "/etc/kraite/app-key"
+[user_data.binance]
+dispatched_executions = "TRADE, ALGO_FILLED"
 [spool]
 folder = "/var/lib/kraite/spool"
 sync = "always"
@@ -69,6 +71,22 @@ age_ms = 0
 extra_roots = "redis.pem"
 connect_timeout_s = 1
 answer_timeout_s = 60
+[work]
+threads = 1
+retry_after_s = 90
+tries = 3
+backoff_s = "1,5,10"
+batch = 1
+reserve = 64
+disorder_wait_ms = 0
+lease_s = 2
+audit_retain_days = 90
+intent_live_s = 60
+intents_off = "order_correction,symbol_block"
+intent_target = "redis"
+intent_class = 'App\Jobs\, ApplyWapJob=App\Wap'
+intent_queue = "kraite-,priority=fast"
+failed_connection = "redis-long"
 [store]
 url = "postgres://kraite:geheim@db.example:5432/kraite?sslmode=verify-full"
 extra_roots = "db.pem"
@@ -259,16 +277,16 @@ fn every_bad_value_is_a_sentence() {
         ("[price]\nurl = 1", "f line 1: unknown section [price]: did you mean [prices]?"),
         (
             "[worker_pool_x]\nx = 1",
-            "f line 1: unknown section [worker_pool_x]: there are [prices], [user_data], [spool], [queue], [store], [net], [ops]",
+            "f line 1: unknown section [worker_pool_x]: there are [prices], [user_data], [user_data.binance], [spool], [queue], [work], [store], [net], [ops]",
         ),
         ("settle_ms = 1", "f line 1: settle_ms stands outside a section: move it below [prices]"),
         (
             "frobnicate = 1",
-            "f line 1: unknown key \"frobnicate\": keys stand below [prices], [user_data], [spool], [queue], [store], [net], [ops]",
+            "f line 1: unknown key \"frobnicate\": keys stand below [prices], [user_data], [user_data.binance], [spool], [queue], [work], [store], [net], [ops]",
         ),
         (
             "[[prices]]\nurl = 1",
-            "f line 1: unknown key \"prices\": keys stand below [prices], [user_data], [spool], [queue], [store], [net], [ops]",
+            "f line 1: unknown key \"prices\": keys stand below [prices], [user_data], [user_data.binance], [spool], [queue], [work], [store], [net], [ops]",
         ),
     ] {
         assert_eq!(Settings::parse(text, "f").unwrap_err().to_string(), sentence, "{text}");
@@ -349,29 +367,6 @@ fn a_laravel_application_has_set_the_key_already() {
     }
     let error = read("", "f", &variables(&[("APP_KEY", "geheim\n")])).unwrap_err().to_string();
     assert!(error.starts_with("environment variable APP_KEY: ") && !error.contains("geheim"), "{error}");
-}
-
-#[test]
-fn queue_urls_of_every_kind_are_taken() {
-    for (url, taken) in [
-        ("in_process", true),
-        ("redis://127.0.0.1", true),
-        ("redis://:p@ss/w?rd@[::1]:6379/0", true),
-        ("rediss://kraite:x@redis.example:6380/2?protocol=resp3", true),
-        ("redis+unix:///run/redis.sock", true),
-        ("redis+sentinel://u:p@a:26379,b:26379/mymaster/0", true),
-        ("redis+sentinel://a:26379,b:26379", false),
-        ("redis+sentinel://a:26379,/mymaster", false),
-        ("redis+unix://run/redis.sock", false),
-        ("redis://a,b", false),
-        ("redis://", false),
-        ("redis:a", false),
-    ] {
-        let text = format!("[queue]\nurl = {url:?}\njob_class = 'A\\B'\n");
-        assert_eq!(Settings::parse(&text, "f").is_ok(), taken, "{url}");
-    }
-    let share = Settings::parse("[spool]\nmax_mb = 800\naccount_share_percent = 25\n", "f").unwrap();
-    assert_eq!(share.spool.account_bytes_max(), 200 << 20);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{PrivateSpelling, SecretUrl, SpoolSync};
+use super::{PrivateSpelling, SecretUrl, SpoolSync, VenueSettings};
 use crate::ops::encrypter::Cipher;
 use crate::ops::secret::Secret;
 
@@ -37,6 +37,8 @@ pub struct UserDataSettings {
     /// The file that holds the key where `app_key` is not set; `None` is [`UserDataSettings::key_file_beside`] the
     /// embedded database.
     pub app_key_file: Option<PathBuf>,
+    /// What Binance's events may do.
+    pub binance: VenueSettings,
 }
 
 impl UserDataSettings {
@@ -65,6 +67,7 @@ impl Default for UserDataSettings {
             app_previous_keys: None,
             cipher: Cipher::Aes256Cbc,
             app_key_file: None,
+            binance: VenueSettings::default(),
         }
     }
 }

@@ -15,6 +15,13 @@ pub(super) fn class_of(code: &str, detail: &str) -> PushErrorClass {
         let (code, detail) = cause.split_once(' ').unwrap_or((cause, ""));
         return class_of(code, detail);
     }
+    // Redis 6 and older wrap what ended a script: "Error running script (call to f_…): @user_script:4: … -OOM command not …".
+    if let ("ERR", true, Some((_, cause))) =
+        (code, detail.starts_with("Error running script"), detail.rsplit_once(": -"))
+    {
+        let (code, detail) = cause.split_once(' ').unwrap_or((cause, ""));
+        return class_of(code, detail);
+    }
     match code {
         "OOM" => PushErrorClass::Oom,
         "READONLY" | "MISCONF" | "NOREPLICAS" | "MASTERDOWN" => PushErrorClass::ReadOnly,
@@ -25,6 +32,9 @@ pub(super) fn class_of(code: &str, detail: &str) -> PushErrorClass {
         // Redis 5 and older, and a password for a server that has none.
         "ERR" if detail.contains("invalid password") || detail.contains("AUTH <password>") => PushErrorClass::Auth,
         "ERR" if detail.contains("Client sent AUTH") => PushErrorClass::Auth,
+        // A command inside a script: 7.0 and 7.2 say it differently.
+        "ERR" if detail.contains("user executing the script") => PushErrorClass::Auth,
+        "ERR" if detail.starts_with("ACL failure in script") => PushErrorClass::Auth,
         _ => PushErrorClass::Other,
     }
 }
@@ -80,6 +90,26 @@ mod tests {
             ("ERR", "invalid password", PushErrorClass::Auth),
             ("ERR", "AUTH <password> called without any password configured", PushErrorClass::Auth),
             ("ERR", "Client sent AUTH, but no password is set", PushErrorClass::Auth),
+            (
+                "ERR",
+                "The user executing the script can't run this command or subcommand script: ab",
+                PushErrorClass::Auth,
+            ),
+            (
+                "ERR",
+                "ACL failure in script: User worker has no permissions to run the 'zadd' command",
+                PushErrorClass::Auth,
+            ),
+            (
+                "ERR",
+                "Error running script (call to f_ab): @user_script:4: @user_script: 4: -OOM command not allowed",
+                PushErrorClass::Oom,
+            ),
+            (
+                "ERR",
+                "Error running script (call to f_ab): @user_script:4: attempt to index a nil",
+                PushErrorClass::Other,
+            ),
             ("MOVED", "3999 127.0.0.1:6381", PushErrorClass::Cluster),
             ("CROSSSLOT", "Keys in request don't hash to the same slot", PushErrorClass::Cluster),
             ("CLUSTERDOWN", "Hash slot not served", PushErrorClass::Cluster),

@@ -121,7 +121,7 @@ pub struct QueueKeys {
     pub delayed: String,
     /// Ours: a hash of each producer's [`crate::queue::Watermark`].
     pub watermarks: String,
-    /// Ours: who may reserve, as long as it lives.
+    /// Ours: a hash of who may reserve, and of the tickets that it has given, as long as it lives.
     pub lease: String,
     /// Ours: how often the lease changed hands.
     pub fence: String,

@@ -6,7 +6,7 @@
 use crate::store::work_rows::Progress;
 
 /// A job's place in its spool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The epoch in which the record was first written.
     pub epoch: [u8; 16],

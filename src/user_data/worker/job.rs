@@ -4,10 +4,11 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::disorder::Place;
 use crate::domain::Wall;
 use crate::domain::limits::FAILED_UUID_LEN_MAX;
 use crate::queue::json::{Document, Value};
-use crate::queue::{JobReader, JobView, SourceJob};
+use crate::queue::{AnyJob, JobReader, JobView, PhpJob, SourceJob};
 
 /// Whose lane a job stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,15 +43,13 @@ pub struct JobContent {
     pub account_id: i64,
     /// `api_systems.id`.
     pub api_system_id: i64,
+    /// `api_systems.canonical`, where the job says it.
+    pub canonical: Option<String>,
     /// `frame`, `gap`, `recovered`.
     pub kind: String,
-    /// The epoch in which the record was first written.
-    pub epoch: [u8; 16],
-    /// Its place in the spool.
-    pub position: u64,
-    /// The account's record before it.
-    pub previous: Option<u64>,
-    /// When it arrived.
+    /// Its place in the spool; a job that an application pushed has none, and no order.
+    pub place: Option<Place>,
+    /// When it arrived; of a job that does not say it, when the worker took it.
     pub received_at: Wall,
     /// The recorded bytes.
     pub raw: Vec<u8>,
@@ -61,8 +60,9 @@ impl LaneJob {
     #[must_use]
     pub fn read(reader: &mut JobReader, job: SourceJob, reserved_at: Wall) -> LaneJob {
         let SourceJob { ticket, body, attempt } = job;
-        let (uuid, content) = match reader.read(&body) {
-            Ok(view) => (view.uuid.to_owned(), content_of(&view)),
+        let (uuid, content) = match reader.read_any(&body) {
+            Ok(AnyJob::Own(view)) => (view.uuid.to_owned(), content_of(&view)),
+            Ok(AnyJob::Php(job)) => (job.uuid.unwrap_or_default().to_owned(), content_of_php(&job, reserved_at)),
             Err(error) => (String::new(), Err(error.to_string())),
         };
         let uuid = if uuid.is_empty() || uuid.len() > FAILED_UUID_LEN_MAX { uuid_of(&body) } else { uuid };
@@ -84,15 +84,30 @@ impl LaneJob {
 
 fn content_of(view: &JobView<'_>) -> Result<JobContent, String> {
     Ok(JobContent {
-        account_id: i64::try_from(view.account).map_err(|_| "the account's id is beyond the database's".to_owned())?,
+        account_id: id_of(view.account)?,
         api_system_id: i64::from(view.exchange),
+        canonical: None,
         kind: view.kind.to_owned(),
-        epoch: view.epoch,
-        position: view.position,
-        previous: view.previous,
+        place: Some(Place { epoch: view.epoch, position: view.position, previous: view.previous }),
         received_at: view.received_at,
         raw: view.raw.to_vec(),
     })
+}
+
+fn content_of_php(job: &PhpJob<'_>, reserved_at: Wall) -> Result<JobContent, String> {
+    Ok(JobContent {
+        account_id: id_of(job.account)?,
+        api_system_id: i64::from(job.exchange),
+        canonical: Some(job.canonical.to_owned()),
+        kind: "frame".to_owned(),
+        place: None,
+        received_at: reserved_at,
+        raw: job.raw.to_vec(),
+    })
+}
+
+fn id_of(account: u64) -> Result<i64, String> {
+    i64::try_from(account).map_err(|_| "the account's id is beyond the database's".to_owned())
 }
 
 /// The body's own uuid where it can be read, else one that its bytes give, so that the same body has one row.

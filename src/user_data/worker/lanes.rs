@@ -366,12 +366,13 @@ impl Lane {
     /// among those that a thread has.
     fn place_of(&self, job: &LaneJob) -> usize {
         let taken = if let Stage::Taken(taken) = self.stage { taken.min(self.jobs.len()) } else { 0 };
-        let Ok(content) = &job.content else { return self.jobs.len() };
+        let place = |job: &LaneJob| job.content.as_ref().ok().and_then(|content| content.place);
         let mut at = self.jobs.len();
+        let Some(here) = place(job) else { return at };
         while at > taken
-            && let Ok(before) = &self.jobs[at - 1].content
-            && before.epoch == content.epoch
-            && before.position > content.position
+            && let Some(before) = place(&self.jobs[at - 1])
+            && before.epoch == here.epoch
+            && before.position > here.position
         {
             at -= 1;
         }
@@ -432,7 +433,8 @@ impl Board {
         for job in lane.jobs.drain(..verdict.done) {
             self.settled.push(job.ticket);
             self.bytes -= job.byte_len();
-            lane.passed = job.content.as_ref().ok().map(|content| content.position);
+            let place = job.content.as_ref().ok().and_then(|content| content.place);
+            lane.passed = place.map(|place| place.position).or(lane.passed);
         }
         if verdict.done > 0 {
             lane.alone = lane.alone.saturating_sub(verdict.done);

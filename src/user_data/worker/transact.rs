@@ -7,11 +7,12 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::disorder::{self, Place, Turn};
+use super::disorder::{self, Turn};
 use super::job::{JobContent, LaneJob};
 use super::lanes::Piece;
 use crate::domain::{Clock, Wall};
 use crate::store::work::{End, WorkTransaction};
+use crate::store::work_rows::Progress;
 use crate::store::{Result, StoreError, WorkStore};
 use crate::user_data::apply::{AuditOutcome, JobEvent, Outcome, Policy};
 
@@ -67,8 +68,8 @@ pub fn transact(
                 for (index, job) in piece.jobs.iter().enumerate() {
                     at = index;
                     let Ok(content) = &job.content else { break };
-                    let place = place_of(content);
-                    if let Turn::Missing(position) = disorder::turn(progress.as_ref(), piece.passed, &place) {
+                    let turn = content.place.as_ref().map(|place| disorder::turn(progress.as_ref(), piece.passed, place));
+                    if let Some(Turn::Missing(position)) = turn {
                         if index > 0 || !piece.waived {
                             missing = Some(position);
                             break;
@@ -77,16 +78,18 @@ pub fn transact(
                     }
                     let outcome = apply(tx, &event_of(job, content, canonical), policy, clock.now().wall)?;
                     let is_new = outcome.audit != AuditOutcome::Duplicate;
-                    progress = Some(disorder::advance(progress.as_ref(), &place, is_new, piece.fence));
+                    if let Some(place) = &content.place {
+                        progress = Some(disorder::advance(progress.as_ref(), place, is_new, piece.fence));
+                    }
                     outcomes.push(outcome);
                 }
-                match &progress {
-                    Some(progress) if !outcomes.is_empty() => {
-                        tx.set_progress(account_id, progress)?;
-                        Ok(End::Commit)
-                    }
-                    _ => Ok(End::RollBack),
+                if outcomes.is_empty() {
+                    return Ok(End::RollBack);
                 }
+                if let Some(progress) = &progress {
+                    tx.set_progress(account_id, &Progress { fence: piece.fence, ..*progress })?;
+                }
+                Ok(End::Commit)
             })
         })
     }));
@@ -103,20 +106,17 @@ pub fn transact(
     }
 }
 
-fn place_of(content: &JobContent) -> Place {
-    Place { epoch: content.epoch, position: content.position, previous: content.previous }
-}
-
 fn event_of<'a>(job: &'a LaneJob, content: &'a JobContent, canonical: &'a str) -> JobEvent<'a> {
+    let place = content.place.unwrap_or_default();
     JobEvent {
         account_id: content.account_id,
         api_system_id: content.api_system_id,
-        canonical,
+        canonical: content.canonical.as_deref().unwrap_or(canonical),
         kind: &content.kind,
         uuid: &job.uuid,
-        epoch: content.epoch,
-        position: content.position,
-        previous: content.previous,
+        epoch: place.epoch,
+        position: place.position,
+        previous: place.previous,
         received_at: content.received_at,
         reserved_at: job.reserved_at,
         raw: &content.raw,

@@ -69,7 +69,7 @@ pub(super) const KEYS: &[Key] = &[
         ("queue", "laravel"),
         "major version",
         12..=13,
-        (|s, n| s.queue.laravel = n as u8, |s| u64::from(s.queue.laravel)),
+        whole!(u8, queue.laravel),
         &[
             "Laravel's version, so that a job is byte for byte what it would have pushed itself. Either reads the other's.",
         ],
@@ -109,7 +109,7 @@ pub(super) const KEYS: &[Key] = &[
         ("queue", "batch"),
         "jobs",
         1..=4_096,
-        (|s, n| s.queue.batch = n as usize, |s| s.queue.batch as u64),
+        whole!(usize, queue.batch),
         &["Jobs of one push: one MULTI with two RPUSH, however many."],
     ),
     number(

@@ -91,14 +91,14 @@ pub(super) const KEYS: &[Key] = &[
         ("user_data", "threads"),
         "threads",
         1..=64,
-        (|s, n| s.user_data.threads = n as usize, |s| s.user_data.threads as u64),
+        whole!(usize, user_data.threads),
         &["Threads that read sockets. One carries thousands of accounts; raise it when one core is busy with TLS."],
     ),
     number(
         ("user_data", "control_threads"),
         "threads",
         1..=64,
-        (|s, n| s.user_data.control_threads = n as usize, |s| s.user_data.control_threads as u64),
+        whole!(usize, user_data.control_threads),
         &["Threads for REST calls and database rows, so that a slow answer for one account holds up few others."],
     ),
     text(
@@ -186,7 +186,7 @@ pub(super) const KEYS: &[Key] = &[
         ("spool", "account_share_percent"),
         "percent of max_mb",
         1..=100,
-        (|s, n| s.spool.account_share_percent = n as u8, |s| u64::from(s.spool.account_share_percent)),
+        whole!(u8, spool.account_share_percent),
         &["What one account may hold before only that account is paused: one flood must not fill the spool of all."],
     ),
     number(

@@ -1,5 +1,5 @@
 -- ARGV: token, when the reservations lapse. What somebody moved back to the queue stays there.
-if redis.call('get', lease) ~= ARGV[1] then
+if not is_held() then
   return {'lost'}
 end
 allow_writes()

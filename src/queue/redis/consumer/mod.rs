@@ -6,7 +6,8 @@
 //! the queue in the step that takes the lease. A ticket is a job's score there, so an ack names jobs by numbers.
 //!
 //! An answer that never arrives loses nothing: acks and releases can be said again, and a reserve gives tickets that its caller
-//! chose, so the next one finds what was handed out unheard, and puts it back uncounted.
+//! chose and never chooses again. So the next one finds what was handed out unheard and puts it back uncounted, and a straggler,
+//! which arrives after it, is known by its tickets and does nothing.
 //!
 //! Waiting: reserve first, then `BLPOP` on `:notify`, as Laravel's `block_for` does, then reserve again; the token that woke us
 //! counts for the first job. So a push starts a reserve at once, a job without a token is found by the reserve before the
@@ -26,7 +27,9 @@ use super::RedisConfig;
 use super::error::answered;
 use super::link::{Link, moved_to, text};
 use super::server::find_server;
-use crate::domain::limits::{ASIDE_BODIES_MAX, FENCE_MAX, MIGRATE_JOBS_MAX, RESERVE_BYTES_MAX, RESERVE_SLICE_MAX};
+use crate::domain::limits::{
+    ASIDE_BODIES_MAX, FENCE_MAX, MIGRATE_JOBS_MAX, RESERVE_BYTES_MAX, RESERVE_JOBS_MAX, RESERVE_SLICE_MAX,
+};
 use crate::domain::{Clock, Random, Wall};
 use crate::queue::sink::{PushError, PushErrorClass};
 use crate::queue::source::{JobSource, Lease, SourceJob};
@@ -58,6 +61,8 @@ pub struct RedisSource {
     floor: u64,
     /// Never given twice, so a ticket of an earlier fence names nothing.
     next_ticket: u64,
+    /// The first ticket of the reserves since the last one that was answered.
+    unheard_from: Option<u64>,
     put_aside: u64,
     depth: u64,
 }
@@ -86,6 +91,7 @@ impl RedisSource {
             holder: None,
             floor: 0,
             next_ticket: 1,
+            unheard_from: None,
             put_aside: 0,
             depth: 0,
         }
@@ -171,7 +177,8 @@ impl RedisSource {
     fn ask_for_lease(&mut self, dead: &str) -> Result<Lease, PushError> {
         let ttl = self.reservation.lease.as_millis().max(1);
         let own = self.fence.unwrap_or(0);
-        let arguments = [ttl.to_string(), self.floor.to_string(), own.to_string(), dead.to_owned()];
+        let arguments =
+            [ttl.to_string(), self.floor.to_string(), own.to_string(), dead.to_owned(), self.next_ticket.to_string()];
         let answer = self.run(Script::Lease, &arguments)?;
         let words: Vec<_> = answer.iter().filter_map(text).collect();
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -198,7 +205,12 @@ impl RedisSource {
             tokens.to_string(),
             MIGRATE_JOBS_MAX.to_string(),
             ASIDE_BODIES_MAX.to_string(),
+            self.unheard_from.unwrap_or(self.next_ticket).to_string(),
         ];
+        // Whatever comes back but an answer, its tickets are not given again.
+        let (first, unheard_from) = (self.next_ticket, self.unheard_from.unwrap_or(self.next_ticket));
+        self.next_ticket += max as u64;
+        self.unheard_from = Some(unheard_from);
         let mut answer = self.run(Script::Reserve, &arguments)?;
         let [_, Value::Int(depth), Value::Int(put_aside), Value::Int(is_full), jobs @ ..] = &mut answer[..] else {
             return Err(self.strange(Script::Reserve, &answer));
@@ -208,6 +220,7 @@ impl RedisSource {
             return Err(self.strange(Script::Reserve, &answer));
         }
         let reserved = Reserved { jobs: jobs.len() / 2, put_aside: put_aside.unsigned_abs(), is_full: *is_full != 0 };
+        (self.next_ticket, self.unheard_from) = (first, None);
         self.depth = depth.unsigned_abs();
         self.put_aside += reserved.put_aside;
         for pair in jobs.chunks_mut(2) {
@@ -274,6 +287,7 @@ impl JobSource for RedisSource {
         if max == 0 {
             return Ok(());
         }
+        let max = max.min(RESERVE_JOBS_MAX);
         let deadline = self.clock.now().mono.plus(wait);
         // A connection is given up when it is silent for longer than an answer may take.
         let slice = RESERVE_SLICE_MAX.min(self.config.answer_timeout / 2);

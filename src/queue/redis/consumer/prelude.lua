@@ -1,6 +1,10 @@
 -- What every script of the consumer begins with. ARGV[1] is the caller's token.
 local queue, notify, reserved, delayed, in_hand, lease, fence, aside = unpack(KEYS)
 
+local function is_held()
+  return redis.call('hget', lease, 'holder') == ARGV[1]
+end
+
 -- A write that needs no memory, before those that do: then a full server takes them too, and only its consumers empty it.
 local function allow_writes()
   redis.call('ltrim', notify, 0, -1)

@@ -1,5 +1,5 @@
 -- ARGV: token, when it is due, ticket.
-if redis.call('get', lease) ~= ARGV[1] then
+if not is_held() then
   return {'lost'}
 end
 local member = redis.call('zrangebyscore', in_hand, ARGV[3], ARGV[3])[1]

@@ -1,18 +1,23 @@
 -- ARGV: token, now, retry_after, jobs, bytes, the first ticket, tokens that a BLPOP took, jobs that are moved at most, bodies
--- that may be put aside.
-if redis.call('get', lease) ~= ARGV[1] then
+-- that may be put aside, the first ticket of reserves whose answers never arrived (or again the first).
+if not is_held() then
   return {'lost'}
 end
+local first, unheard_from = tonumber(ARGV[6]), tonumber(ARGV[10])
+-- A reserve that its caller gave up, overtaken by a later one: nobody waits for it.
+if first < tonumber(redis.call('hget', lease, 'ticket')) then
+  return {'late'}
+end
 -- Every key is read before one is written: a key of another type fails here, where it costs nothing.
-local unheard = redis.call('zrevrangebyscore', in_hand, '+inf', ARGV[6])
+local unheard = redis.call('zrevrangebyscore', in_hand, '(' .. ARGV[6], ARGV[10])
 local due = redis.call('zrangebyscore', delayed, '-inf', ARGV[2], 'LIMIT', 0, ARGV[8])
 local lapsed = redis.call('zrangebyscore', reserved, '-inf', ARGV[2], 'LIMIT', 0, ARGV[8])
 local in_aside, waiting = redis.call('llen', aside), redis.call('llen', queue)
-if waiting + #unheard + #due + #lapsed == 0 then
+if waiting + #unheard + #due + #lapsed == 0 and unheard_from == first then
   return {'ok', 0, 0, 0}
 end
 allow_writes()
--- Reserved by a script whose answer never arrived: tickets that the caller has not counted.
+redis.call('hset', lease, 'ticket', ARGV[6])
 for _, member in ipairs(unheard) do
   put_back(member, uncounted(member))
 end
@@ -36,7 +41,7 @@ end
 
 local answer = {'ok', 0, 0, 0}
 local lapse = tonumber(ARGV[2]) + tonumber(ARGV[3])
-local jobs_max, bytes_max, ticket = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local jobs_max, bytes_max, ticket = tonumber(ARGV[4]), tonumber(ARGV[5]), first
 local taken, bytes, put_aside, is_full = 0, 0, 0, 0
 while taken < jobs_max and bytes < bytes_max do
   local body = redis.call('lindex', queue, taken)

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::domain::Random;
+use crate::user_data::worker::disorder::Place;
 use crate::user_data::worker::job::JobContent;
 
 struct Still(Mono);
@@ -34,10 +35,9 @@ fn job(account_id: i64, position: u64) -> LaneJob {
         content: Ok(JobContent {
             account_id,
             api_system_id: 1,
+            canonical: None,
             kind: "frame".to_owned(),
-            epoch: [0; 16],
-            position,
-            previous: position.checked_sub(1),
+            place: Some(Place { epoch: [0; 16], position, previous: position.checked_sub(1) }),
             received_at: Wall::default(),
             raw: vec![0; 10],
         }),
@@ -45,7 +45,11 @@ fn job(account_id: i64, position: u64) -> LaneJob {
 }
 
 fn positions(piece: &Piece) -> Vec<u64> {
-    piece.jobs.iter().map(|job| job.content.as_ref().unwrap().position).collect()
+    piece.jobs.iter().map(|job| position_of(job)).collect()
+}
+
+fn position_of(job: &LaneJob) -> u64 {
+    job.content.as_ref().unwrap().place.unwrap().position
 }
 
 fn take(lanes: &Lanes, ms: u64) -> Option<Piece> {
@@ -194,7 +198,7 @@ fn any_order_of_events_keeps_every_lane_in_order_and_loses_nothing() {
                     };
                     for job in &piece.jobs[..verdict.done] {
                         let content = job.content.as_ref().unwrap();
-                        applied.entry(content.account_id).or_default().push(content.position);
+                        applied.entry(content.account_id).or_default().push(position_of(job));
                     }
                     lanes.put_down(&piece, verdict, at(now).now());
                 }
