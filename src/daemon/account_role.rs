@@ -107,7 +107,8 @@ impl AccountRole {
     /// # Errors
     /// A spool that cannot be opened (damaged beyond repair, or another process has it), or a system without threads.
     pub fn start(config: AccountRoleConfig, clock: Arc<dyn Clock>, mut random: Random) -> io::Result<AccountRole> {
-        let AccountRoleConfig { mut host, control, store, venue_store, rest, cipher, sink, shape, audited, .. } = config;
+        let AccountRoleConfig { mut host, control, store, venue_store, rest, cipher, sink, shape, audited, .. } =
+            config;
         let opened = spool::open(config.disk, config.spool, config.epoch, clock.now()).map_err(io::Error::other)?;
         host.found.clone_from(&opened.report.accounts);
         let accounts = Accounts::new();

@@ -111,7 +111,8 @@ pub fn run(
     let price_config = mode.has_prices().then(|| price_config(&settings, mode)).transpose()?;
     let account_config =
         mode.has_accounts().then(|| account_wiring::account_role(&settings, mode.as_str(), &mut random)).transpose()?;
-    let embedded = account_config.as_ref().and_then(|config| Some((config.queue.clone()?, Arc::clone(&config.audited))));
+    let embedded =
+        account_config.as_ref().and_then(|config| Some((config.queue.clone()?, Arc::clone(&config.audited))));
     let work_config = (mode == Mode::Work || embedded.is_some())
         .then(|| work_wiring::work_role(&settings, mode.as_str(), embedded))
         .transpose()?;

@@ -16,7 +16,7 @@ use crate::user_data::dispatcher::Latency;
 use crate::user_data::worker::job::LaneKey;
 use crate::user_data::worker::lanes::{HeldLane, LaneCounts};
 use crate::user_data::worker::status::WorkerStatus;
-use crate::user_data::worker::{Worker, WorkParts};
+use crate::user_data::worker::{WorkParts, Worker};
 
 /// A lane that does not move for so long needs a person.
 const HELD_ALARM_AFTER: Duration = Duration::from_secs(10);

@@ -74,10 +74,8 @@ pub fn work_role(
     let store = move || {
         first.take().unwrap_or_else(|| WorkStore::new(&store_url, &options).expect("the first one could be made"))
     };
-    let audited = embedded.as_ref().map(|(queue, position)| Audited {
-        queue: queue.clone(),
-        position: Arc::clone(position),
-    });
+    let audited =
+        embedded.as_ref().map(|(queue, position)| Audited { queue: queue.clone(), position: Arc::clone(position) });
     let source: OpenSource = match (embedded, &settings.queue.target) {
         (Some((queue, _)), _) => Box::new(|clock, _| {
             // Greater than that of every process before this one: the time of its start.
@@ -153,7 +151,9 @@ fn redis_source(settings: &Settings) -> Result<OpenSource, BadSetting> {
 fn relay(settings: &Settings) -> Result<Option<RelayParts>, BadSetting> {
     match settings.work.intent_target {
         IntentTarget::Store => Ok(None),
-        IntentTarget::Redis => Err(bad("work.intent_target", "this build has no Redis: build with the feature `server`")),
+        IntentTarget::Redis => {
+            Err(bad("work.intent_target", "this build has no Redis: build with the feature `server`"))
+        }
     }
 }
 

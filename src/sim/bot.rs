@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::domain::{Clock, Mono, Random};
 use crate::queue::{InProcessQueue, Reserved};
 use crate::store::sqlite::{PlacedRow, SqliteStore};
@@ -32,8 +34,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Where intents come from.
 pub enum Intents {
-    /// The queue that the relay fills.
-    Queue(InProcessQueue),
+    /// The queues that the relay fills; it may open further ones.
+    Queues(Arc<Mutex<Vec<InProcessQueue>>>),
     /// The table, asked again and again.
     Table,
 }
@@ -203,8 +205,9 @@ impl Work {
     /// Takes up the workflows that are asked for.
     fn take_intents(&mut self) -> Result<()> {
         match &self.intents {
-            Intents::Queue(queue) => {
-                let Some(job) = queue.reserve(Duration::ZERO) else { return Ok(()) };
+            Intents::Queues(queues) => {
+                let job = queues.lock().iter().find_map(|queue| queue.reserve(Duration::ZERO));
+                let Some(job) = job else { return Ok(()) };
                 let body: serde_json::Value = serde_json::from_slice(job.body()).unwrap_or_default();
                 let intent = body["kraite_intent"]["id"].as_str().and_then(|id| id.parse().ok());
                 let Some(intent) = intent else {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::accounts::PrivateReport;
+use super::accounts::{AuditReport, PrivateReport};
 use super::check::{Check, Verdict};
+use super::orders::OrderReport;
 use super::truth::{Book, Comparison, compare, scaled};
 use crate::daemon::telemetry::Snapshot;
 use crate::domain::Wall;
@@ -36,8 +37,8 @@ pub struct Evidence<'a> {
     pub future_stamps: &'a [String],
     /// Frames sent and received between two moments of the quiet end.
     pub quiet_frames: (u64, u64),
-    /// What the accounts' jobs came to.
-    pub private: &'a PrivateReport,
+    /// What the accounts' frames and orders came to.
+    pub audit: &'a AuditReport,
     /// Resident memory after the warm-up and at the end.
     pub rss: (u64, u64),
 }
@@ -57,7 +58,9 @@ impl Evidence<'_> {
                     Check::StampsAreReceiveTimes => self.stamps_are_receive_times(),
                     Check::EveryFrameAccounted => self.every_frame_accounted(),
                     Check::FaultsSurvived => self.faults_survived(),
-                    Check::FramesAreJobs => self.frames_are_jobs(),
+                    Check::FramesAreAudited => self.frames_are_audited(),
+                    Check::OrdersAreTruth => self.orders_are_truth(),
+                    Check::IntentsFollow => self.intents_follow(),
                     Check::MemoryIsFlat => self.memory_is_flat(),
                 };
                 Verdict { check, ok, detail }
@@ -207,16 +210,42 @@ impl Evidence<'_> {
         (ok, detail)
     }
 
-    fn frames_are_jobs(&self) -> (bool, String) {
-        let PrivateReport { complaints, delivered, distinct, frames, gaps, covered } = self.private;
+    fn frames_are_audited(&self) -> (bool, String) {
+        let PrivateReport { complaints, delivered, distinct, gaps, covered, .. } = &self.audit.frames;
         let mut detail = format!(
-            "{distinct} of {delivered} distinct frames delivered are jobs, in order per account; {frames} jobs with doubles = spool; \
-             {covered} frames missing, each inside one of {gaps} gaps"
+            "{distinct} of {delivered} distinct frames delivered are audit rows, each once, in order per account; {covered} \
+             frames missing, each inside one of {gaps} gaps"
         );
         if let Some(first) = complaints.first() {
-            detail = format!("{} complaints, the first: {first}; {distinct} of {delivered} are jobs", complaints.len());
+            detail = format!("{} complaints, the first: {first}; {distinct} of {delivered} are rows", complaints.len());
         }
         (complaints.is_empty(), detail)
+    }
+
+    fn orders_are_truth(&self) -> (bool, String) {
+        let OrderReport { wrong, checked, algo, in_gaps, foreign, .. } = &self.audit.orders;
+        let mut detail = format!(
+            "{checked} orders, {algo} of them algo orders, hold the exchange's status and price and their own quantity; \
+             {in_gaps} more have their end in a gap; {foreign} orders of other people have no row"
+        );
+        if let Some(first) = wrong.first() {
+            detail = format!("{} orders differ, the first: {first}; {checked} are right", wrong.len());
+        }
+        (wrong.is_empty() && *checked > 0, detail)
+    }
+
+    fn intents_follow(&self) -> (bool, String) {
+        let OrderReport { wrong_intents, intents, answered, .. } = &self.audit.orders;
+        let kinds: Vec<String> = intents.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let mut detail = format!(
+            "{} intents, each with its cause, none doubled ({}); {answered} orders called for a workflow and have it",
+            self.audit.orders.intents_total(),
+            kinds.join(", ")
+        );
+        if let Some(first) = wrong_intents.first() {
+            detail = format!("{} complaints, the first: {first}", wrong_intents.len());
+        }
+        (wrong_intents.is_empty() && *answered > 0, detail)
     }
 
     fn memory_is_flat(&self) -> (bool, String) {

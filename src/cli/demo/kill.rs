@@ -15,8 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use serde::Serialize;
 
-use super::accounts::{self, ACCOUNTS, PrivateReport};
-use super::consumer::Consumed;
+use super::accounts::{self, ACCOUNTS, PrivateReport, Recorded};
 use super::report::CheckReport;
 use super::stage::{self, Folder, database, system};
 use super::truth;
@@ -220,7 +219,7 @@ impl KillDemo {
         let config = SpoolConfig { in_flight_max: RECORDS_MAX, ..SpoolConfig::default() };
         let mut opened = spool::open(disk, config, Epoch(epoch), self.clock.now()).map_err(io::Error::other)?;
         let (mut batch, mut skipped) = (ReadBatch::new(RECORDS_MAX), Vec::new());
-        let mut all: BTreeMap<u64, Consumed> = BTreeMap::new();
+        let mut all: BTreeMap<u64, Recorded> = BTreeMap::new();
         while opened.reader.read(&mut batch, &mut skipped)? > 0 {
             for record in batch.iter() {
                 match record.kind {
@@ -238,7 +237,7 @@ impl KillDemo {
     }
 
     fn report(&self, table: CheckReport, spool: PrivateReport) -> Report {
-        let PrivateReport { complaints, delivered, distinct, frames, gaps, covered } = spool;
+        let PrivateReport { complaints, delivered, distinct, frames, gaps, covered, .. } = spool;
         let detail = complaints.first().map_or_else(
             || {
                 format!(

@@ -99,7 +99,8 @@ pub(super) fn work_line(work: &WorkStatus) -> String {
     let latency = work.receive_to_commit_us.map_or("no commit yet".to_owned(), |us| {
         format!("frame to commit p50 {} p99 {} max {}", millis(us.p50), millis(us.p99), millis(us.max))
     });
-    let mode = if work.allowlist.is_empty() { "SHADOW MODE".to_owned() } else { format!("{} types", work.allowlist.len()) };
+    let mode =
+        if work.allowlist.is_empty() { "SHADOW MODE".to_owned() } else { format!("{} types", work.allowlist.len()) };
     format!(
         "worker {mode}, lease {}, {:.0} jobs/s, {} applied, {} duplicates, {} disorder, {} failed, {} lanes held, {} in hand, {} \
          wait; intents {} written {} pushed; {latency}",

@@ -36,9 +36,7 @@ pub fn record(
             failed_at: at,
         })?;
         match &job.content {
-            Ok(content) => {
-                tables.request_reconcile(content.account_id, content.api_system_id, FAILED_JOB_REASON, at)
-            }
+            Ok(content) => tables.request_reconcile(content.account_id, content.api_system_id, FAILED_JOB_REASON, at),
             Err(_) => Ok(()),
         }
     })

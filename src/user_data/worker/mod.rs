@@ -37,8 +37,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 pub use self::failing::FAILED_JOB_REASON;
-pub use self::lane_thread::NEEDS_RECONCILE_REASON;
 use self::lane_thread::LaneThread;
+pub use self::lane_thread::NEEDS_RECONCILE_REASON;
 use self::lanes::{LaneBounds, LaneCounts, Lanes};
 use self::relay::{Relay, RelayParts};
 use self::reserver::Reserver;
@@ -126,11 +126,7 @@ impl Worker {
     /// # Errors
     /// A system without threads.
     pub fn start(config: WorkConfig, mut parts: WorkParts) -> io::Result<Worker> {
-        let bounds = LaneBounds {
-            jobs: config.reserve.max(1),
-            bytes: WORK_BYTES_MAX,
-            piece: config.batch.max(1),
-        };
+        let bounds = LaneBounds { jobs: config.reserve.max(1), bytes: WORK_BYTES_MAX, piece: config.batch.max(1) };
         let lanes = Arc::new(Lanes::new(bounds));
         let config = Arc::new(config);
         let policy = Arc::new(PolicyCell(RwLock::new(parts.policy)));
@@ -207,8 +203,7 @@ impl Worker {
     /// Whether a thread has ended that nobody stopped.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        !self.stop.load(Ordering::Acquire)
-            && self.threads.iter().chain(&self.upkeep).any(JoinHandle::is_finished)
+        !self.stop.load(Ordering::Acquire) && self.threads.iter().chain(&self.upkeep).any(JoinHandle::is_finished)
     }
 
     /// Ends transactions in hand, acknowledges them, hands the rest back and lets go of the lease; waits at most `bound` and

@@ -17,8 +17,7 @@ use crate::store::{Result, StoreError, WorkStore};
 use crate::user_data::apply::{AuditOutcome, JobEvent, Outcome, Policy};
 
 /// What applies one job: [`crate::user_data::apply::apply`], or what a test puts around it.
-pub type Apply =
-    Arc<dyn Fn(&mut dyn WorkTransaction, &JobEvent<'_>, &Policy, Wall) -> Result<Outcome> + Send + Sync>;
+pub type Apply = Arc<dyn Fn(&mut dyn WorkTransaction, &JobEvent<'_>, &Policy, Wall) -> Result<Outcome> + Send + Sync>;
 
 /// How a transaction ended.
 #[derive(Debug)]
@@ -68,7 +67,8 @@ pub fn transact(
                 for (index, job) in piece.jobs.iter().enumerate() {
                     at = index;
                     let Ok(content) = &job.content else { break };
-                    let turn = content.place.as_ref().map(|place| disorder::turn(progress.as_ref(), piece.passed, place));
+                    let turn =
+                        content.place.as_ref().map(|place| disorder::turn(progress.as_ref(), piece.passed, place));
                     if let Some(Turn::Missing(position)) = turn {
                         if index > 0 || !piece.waived {
                             missing = Some(position);
