@@ -77,6 +77,18 @@ impl JobBatch {
         Ok(())
     }
 
+    /// Takes a body that was written elsewhere, as it is; it moves no watermark. It should begin with its uuid, as ours do, where
+    /// Horizon's records are wanted.
+    ///
+    /// # Panics
+    /// If the batch is full: the caller asks [`JobBatch::is_full`] first.
+    pub fn add_body(&mut self, body: &[u8], position: u64, received_at: Wall, now: Mono) {
+        assert!(!self.is_full(), "a full batch takes no further job");
+        self.bytes.extend_from_slice(body);
+        self.entries.push(Entry { end: self.bytes.len(), position, received_at });
+        self.oldest.get_or_insert(now);
+    }
+
     /// Writes the job of an intent, which moves no watermark: its row in the database says whether it was pushed.
     ///
     /// # Panics
@@ -145,7 +157,7 @@ impl JobBatch {
             start = entry.end;
             BatchJob {
                 body,
-                uuid: &body[BEFORE_UUID.len()..BEFORE_UUID.len() + UUID_LEN],
+                uuid: body.get(BEFORE_UUID.len()..BEFORE_UUID.len() + UUID_LEN).unwrap_or_default(),
                 position: entry.position,
                 received_at: entry.received_at,
             }

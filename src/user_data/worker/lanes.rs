@@ -143,6 +143,8 @@ struct Lane {
     waived: bool,
     missing_since: Option<Mono>,
     held: Option<(Wall, Arc<str>)>,
+    /// A job stands behind those that a thread has, and belongs before them.
+    late: bool,
 }
 
 #[derive(Debug, Default)]
@@ -237,12 +239,7 @@ impl Lanes {
             board.lanes.retain(|_, lane| lane.stage != Stage::Idle);
         }
         let lane = board.lanes.entry(key).or_default();
-        let at = lane.place_of(&job);
-        lane.jobs.insert(at, Arc::new(job));
-        if at == 0 {
-            // What was known of the first job is not true of this one.
-            (lane.spent, lane.waived, lane.missing_since, lane.failing) = (0, false, None, None);
-        }
+        let at = lane.insert(Arc::new(job));
         match lane.stage {
             Stage::Idle => {}
             Stage::Parked(until, true) if at == 0 => {
@@ -362,18 +359,51 @@ impl Lanes {
 }
 
 impl Lane {
+    /// Puts a job where it belongs; where that is.
+    fn insert(&mut self, job: Arc<LaneJob>) -> usize {
+        let at = self.place_of(&job);
+        self.jobs.insert(at, job);
+        if at == 0 {
+            // What was known of the first job is not true of this one.
+            (self.spent, self.waived, self.missing_since, self.failing) = (0, false, None, None);
+        }
+        at
+    }
+
+    /// Puts those before what a thread had that came meanwhile and belong there; whether the first job is another now.
+    fn put_late_in_place(&mut self) -> bool {
+        if !std::mem::take(&mut self.late) {
+            return false;
+        }
+        self.stage = Stage::Idle;
+        let first = self.jobs.front().map(|job| job.ticket);
+        let (spent, waived, since, failing) = (self.spent, self.waived, self.missing_since, self.failing.clone());
+        for job in std::mem::take(&mut self.jobs) {
+            self.insert(job);
+        }
+        let is_same = self.jobs.front().map(|job| job.ticket) == first;
+        if is_same {
+            (self.spent, self.waived, self.missing_since, self.failing) = (spent, waived, since, failing);
+        }
+        !is_same
+    }
+
     /// Where a job belongs that comes now: at the end, but before jobs of the same epoch with a higher position, and never
     /// among those that a thread has.
-    fn place_of(&self, job: &LaneJob) -> usize {
+    fn place_of(&mut self, job: &LaneJob) -> usize {
         let taken = if let Stage::Taken(taken) = self.stage { taken.min(self.jobs.len()) } else { 0 };
         let place = |job: &LaneJob| job.content.as_ref().ok().and_then(|content| content.place);
         let mut at = self.jobs.len();
         let Some(here) = place(job) else { return at };
-        while at > taken
+        while at > 0
             && let Some(before) = place(&self.jobs[at - 1])
             && before.epoch == here.epoch
             && before.position > here.position
         {
+            if at == taken {
+                self.late = true;
+                break;
+            }
             at -= 1;
         }
         at
@@ -463,8 +493,13 @@ impl Board {
             }
             Then::Waive => lane.waived = true,
         }
+        let is_other = lane.put_late_in_place();
         match parked {
             _ if lane.jobs.is_empty() => lane.stage = Stage::Idle,
+            Some((_, true)) if is_other => {
+                lane.stage = Stage::Ready;
+                self.ring.push_back(piece.lane);
+            }
             Some((until, for_predecessor)) => {
                 lane.stage = Stage::Parked(until, for_predecessor);
                 self.parked.insert((until, piece.lane));

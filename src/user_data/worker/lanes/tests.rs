@@ -133,6 +133,19 @@ fn a_predecessor_that_comes_ends_the_wait() {
 }
 
 #[test]
+fn a_predecessor_that_comes_while_a_thread_looks_is_first_afterwards() {
+    let lanes = lanes();
+    lanes.add(job(1, 4));
+    let piece = take(&lanes, 0).unwrap();
+    lanes.add(job(1, 3));
+    lanes.add(job(1, 2));
+    let until = at(1_000).now().mono;
+    lanes.put_down(&piece, Verdict { done: 0, then: Then::Missing { position: 3, until } }, at(0).now());
+    let piece = take(&lanes, 0).unwrap();
+    assert_eq!((positions(&piece), piece.missing_since), (vec![2, 3, 4], None));
+}
+
+#[test]
 fn a_new_lease_begins_with_nothing_and_keeps_threads_apart() {
     let lanes = lanes();
     lanes.add(job(1, 1));
