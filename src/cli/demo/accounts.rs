@@ -1,7 +1,7 @@
 //! The private half of the demo: three accounts of the simulator, the real user-data role, the real worker, and the trading
 //! application whose orders are in its tables.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::audit_report::{AuditReport, judge_tables};
 use super::check::Check;
-use super::latency::{self, FrameLatencies};
-use super::orders::{self, OrderReport};
+use super::latency;
 use super::stage::{database, system};
 use super::worker::{Joint, WorkHalf};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use crate::cli::accounts::random_uuid;
 use crate::cli::exit::{CommandError, Exit};
 use crate::daemon::account_role::AccountRole;
@@ -28,11 +25,11 @@ use crate::ops::Settings;
 use crate::ops::encrypter::Encrypter;
 use crate::ops::key_place::KeyPlace;
 use crate::ops::status::{UserDataStatus, WorkStatus};
-use crate::sim::{AccountsConfig, SimHandle, frame_hash};
+use crate::sim::{AccountsConfig, SimHandle};
 use crate::spool::Gap;
 use crate::store::sqlite::SqliteStore;
 use crate::store::user_data::UserDataOptions;
-use crate::store::user_data_rows::{Ciphertext, GapQuery, NewAccount};
+use crate::store::user_data_rows::{Ciphertext, NewAccount};
 use crate::store::{StoreUrl, UserDataStore};
 
 /// How many there are.
@@ -92,24 +89,6 @@ pub struct PrivateReport {
     pub covered: u64,
     /// Frames on this side that were there already.
     pub repeated: u64,
-}
-
-/// What the worker's half came to.
-#[derive(Debug, Default)]
-pub struct AuditReport {
-    /// The audit rows against the exchange's ledgers.
-    pub frames: PrivateReport,
-    /// Orders and intents against its books.
-    pub orders: OrderReport,
-    /// How long frames were under way.
-    pub latencies: FrameLatencies,
-}
-
-impl AuditReport {
-    /// Whether there is nothing to complain of.
-    pub fn is_clean(&self) -> bool {
-        self.frames.complaints.is_empty() && self.orders.wrong.is_empty() && self.orders.wrong_intents.is_empty()
-    }
 }
 
 impl PrivateHalf {
@@ -179,44 +158,6 @@ impl PrivateHalf {
         if let Err(error) = self.work.stop(STOP_MAX, clock) {
             tracing::error!("the demo's application failed: {error}");
         }
-    }
-}
-
-/// Holds the tables of the worker and of the application against the exchange; `placed` orders were sent.
-pub fn judge_tables(sim: &SimHandle, rows: &[u64], database: &Path, placed: u64) -> Result<AuditReport, CommandError> {
-    // Intents before orders: what an intent is about is in the table by then.
-    let store = SqliteStore::open(database)?;
-    let (intents, orders) = (store.held_intents()?, store.held_orders()?);
-    let mut all: BTreeMap<u64, Recorded> = BTreeMap::new();
-    let mut audited: HashMap<u64, HashSet<u128>> = HashMap::new();
-    for frame in store.held_frames()? {
-        let account = u64::try_from(frame.account_id).unwrap_or_default();
-        let raw = recorded_bytes(frame.raw_payload);
-        audited.entry(account).or_default().insert(frame_hash(&raw));
-        all.entry(account).or_default().frames.push(raw);
-    }
-    let url = StoreUrl::Sqlite(database.to_owned());
-    let mut tables = UserDataStore::new(&url, &UserDataOptions::new("kraite-streams demo"))?;
-    let query = GapQuery { account_id: None, outstanding: false, limit: u32::MAX };
-    for gap in tables.run(|tables| tables.gaps(&query))?.into_iter().filter(|gap| gap.identity.is_some()) {
-        let account = u64::try_from(gap.account_id).unwrap_or_default();
-        let since = gap.started_at.unwrap_or(Wall::from_micros(i64::MIN));
-        all.entry(account).or_default().gaps.push((since, gap.ended_at));
-    }
-    let mut frames = hold_against(sim, rows, &all);
-    if frames.repeated > 0 {
-        frames.complaints.push(format!("{} frames have more than one audit row", frames.repeated));
-    }
-    let evidence = orders::Evidence { sim, rows, placed, orders: &orders, intents: &intents, audited: &audited };
-    Ok(AuditReport { frames, orders: orders::judge(&evidence), latencies: FrameLatencies::default() })
-}
-
-/// The bytes that were recorded: of a frame that is no JSON they stand in base64.
-fn recorded_bytes(payload: String) -> Vec<u8> {
-    let coded = payload.strip_prefix("{\"raw_base64\":\"").and_then(|rest| rest.strip_suffix("\"}"));
-    match coded.and_then(|coded| BASE64.decode(coded).ok()) {
-        Some(raw) => raw,
-        None => payload.into_bytes(),
     }
 }
 

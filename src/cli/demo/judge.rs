@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::accounts::{AuditReport, PrivateReport};
+use super::audit_report::AuditReport;
 use super::check::{Check, Verdict};
-use super::orders::OrderReport;
 use super::truth::{Book, Comparison, compare, scaled};
 use crate::daemon::telemetry::Snapshot;
 use crate::domain::Wall;
@@ -58,9 +57,9 @@ impl Evidence<'_> {
                     Check::StampsAreReceiveTimes => self.stamps_are_receive_times(),
                     Check::EveryFrameAccounted => self.every_frame_accounted(),
                     Check::FaultsSurvived => self.faults_survived(),
-                    Check::FramesAreAudited => self.frames_are_audited(),
-                    Check::OrdersAreTruth => self.orders_are_truth(),
-                    Check::IntentsFollow => self.intents_follow(),
+                    Check::FramesAreAudited => self.audit.frames_are_audited(),
+                    Check::OrdersAreTruth => self.audit.orders_are_truth(),
+                    Check::IntentsFollow => self.audit.intents_follow(),
                     Check::MemoryIsFlat => self.memory_is_flat(),
                 };
                 Verdict { check, ok, detail }
@@ -208,44 +207,6 @@ impl Evidence<'_> {
             detail.push_str(&format!("; {waiting} had no time to happen"));
         }
         (ok, detail)
-    }
-
-    fn frames_are_audited(&self) -> (bool, String) {
-        let PrivateReport { complaints, delivered, distinct, gaps, covered, .. } = &self.audit.frames;
-        let mut detail = format!(
-            "{distinct} of {delivered} distinct frames delivered are audit rows, each once, in order per account; {covered} \
-             frames missing, each inside one of {gaps} gaps"
-        );
-        if let Some(first) = complaints.first() {
-            detail = format!("{} complaints, the first: {first}; {distinct} of {delivered} are rows", complaints.len());
-        }
-        (complaints.is_empty(), detail)
-    }
-
-    fn orders_are_truth(&self) -> (bool, String) {
-        let OrderReport { wrong, checked, algo, in_gaps, foreign, .. } = &self.audit.orders;
-        let mut detail = format!(
-            "{checked} orders, {algo} of them algo orders, hold the exchange's status and price and their own quantity; \
-             {in_gaps} more have their end in a gap; {foreign} orders of other people have no row"
-        );
-        if let Some(first) = wrong.first() {
-            detail = format!("{} orders differ, the first: {first}; {checked} are right", wrong.len());
-        }
-        (wrong.is_empty() && *checked > 0, detail)
-    }
-
-    fn intents_follow(&self) -> (bool, String) {
-        let OrderReport { wrong_intents, intents, answered, .. } = &self.audit.orders;
-        let kinds: Vec<String> = intents.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        let mut detail = format!(
-            "{} intents, each with its cause, none doubled ({}); {answered} orders called for a workflow and have it",
-            self.audit.orders.intents_total(),
-            kinds.join(", ")
-        );
-        if let Some(first) = wrong_intents.first() {
-            detail = format!("{} complaints, the first: {first}", wrong_intents.len());
-        }
-        (wrong_intents.is_empty() && *answered > 0, detail)
     }
 
     fn memory_is_flat(&self) -> (bool, String) {

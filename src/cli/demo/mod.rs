@@ -6,6 +6,7 @@
 //! worker keeps.
 
 mod accounts;
+mod audit_report;
 pub(crate) mod check;
 mod judge;
 mod kill;
@@ -38,7 +39,8 @@ use crate::ops::status::{RateMeter, rss_bytes};
 use crate::ops::{Signals, Status};
 use crate::sim::{Ledger, Script, SimConfig, SimHandle, Simulator};
 use crate::store::sqlite::SqliteStore;
-use accounts::{AuditReport, FAULTS_WITHIN, PrivateHalf};
+use accounts::{FAULTS_WITHIN, PrivateHalf};
+use audit_report::AuditReport;
 use judge::Evidence;
 use report::{CheckReport, Percentiles, Report};
 use saboteur::{Saboteur, Watch};
