@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -35,7 +36,8 @@ use crate::ops::status::StreamState;
 use crate::ops::{Settings, Signals, Status};
 use crate::sim::bot::{Bot, Intents};
 use crate::sim::{AccountFault, AccountsConfig, SimConfig, SimHandle, Simulator};
-use crate::spool::{self, Epoch, FolderDisk, Kind, ReadBatch, SpoolConfig};
+use crate::spool::Kind;
+use crate::spool::view::SpoolView;
 use crate::store::sqlite::SqliteStore;
 
 /// How often it is killed while streams run.
@@ -50,8 +52,6 @@ const LIVE_MAX: Duration = Duration::from_secs(60);
 const MOMENT_MAX: Duration = Duration::from_secs(5);
 /// From one look for that moment to the next.
 const MOMENT_LOOK: Duration = Duration::from_micros(500);
-/// Records handed out at once when the spool is read from its beginning.
-const RECORDS_MAX: usize = 1 << 22;
 const SETTINGS: &str = "kraite-streams.toml";
 
 /// What `--json` prints.
@@ -236,25 +236,25 @@ impl KillDemo {
 
     /// Reads the dead daemon's spool from its beginning and holds it against the exchange's ledgers.
     fn judge_spool(&self) -> io::Result<PrivateReport> {
-        let disk = FolderDisk::open(&self.folder.path().join("spool"))?;
-        let mut epoch = [0; 16];
-        getrandom::fill(&mut epoch).map_err(io::Error::other)?;
-        let config = SpoolConfig { in_flight_max: RECORDS_MAX, ..SpoolConfig::default() };
-        let mut opened = spool::open(disk, config, Epoch(epoch), self.clock.now()).map_err(io::Error::other)?;
-        let (mut batch, mut skipped) = (ReadBatch::new(RECORDS_MAX), Vec::new());
+        let spool = SpoolView::open(&self.folder.path().join("spool"))?;
         let mut all: BTreeMap<u64, Recorded> = BTreeMap::new();
-        while opened.reader.read(&mut batch, &mut skipped)? > 0 {
-            for record in batch.iter() {
-                match record.kind {
-                    Kind::Frame => all.entry(record.account.0).or_default().frames.push(record.payload.to_vec()),
-                    Kind::Gap => all.entry(record.account.0).or_default().push_gap(record.payload)?,
-                    Kind::Liveness | Kind::Recovered => {}
-                }
+        let mut bad = None;
+        spool.read(0, |record| {
+            let recorded = all.entry(record.account.0).or_default();
+            match record.kind {
+                Kind::Frame => recorded.frames.push(record.payload.to_vec()),
+                Kind::Gap => bad = recorded.push_gap(record.payload).err().or(bad.take()),
+                Kind::Liveness | Kind::Recovered => {}
             }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(error) = bad {
+            return Err(error);
         }
+        let damaged: u64 = spool.survey()?.segments.iter().map(|segment| segment.damaged).sum();
         let mut report = accounts::hold_against(&self.sim, &self.rows, &all);
-        if !skipped.is_empty() {
-            report.complaints.push(format!("{} stretches of the spool cannot be read", skipped.len()));
+        if damaged > 0 {
+            report.complaints.push(format!("{damaged} bytes between the spool's records cannot be read"));
         }
         Ok(report)
     }

@@ -301,6 +301,8 @@ impl Demo<'_> {
             }),
             frame_to_audit_us: audit.latencies.from_sent,
             event_to_audit_us: audit.latencies.from_event,
+            event_to_audit_outside_bursts_us: audit.latencies.outside_bursts,
+            burst_frames: audit.latencies.burst_frames,
             rss_bytes: rss_end,
             account_faults: self.account_faults(),
             faults: ledger.faults.clone(),

@@ -280,3 +280,6 @@ fn causeless(intent: &HeldIntent, by_id: &HashMap<i64, &Pair<'_>>, pairs: &[Pair
     }
     Some(format!("has {} {} as its cause, which is {}", held.kind, held.client_order_id, end.status))
 }
+
+#[cfg(test)]
+mod tests;

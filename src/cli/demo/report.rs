@@ -41,6 +41,10 @@ pub struct Report {
     pub frame_to_audit_us: Percentiles,
     /// From the exchange's event time `E`, in whole ms, to the same; what a fault has held back is in it.
     pub event_to_audit_us: Percentiles,
+    /// The same of frames that came in no burst.
+    pub event_to_audit_outside_bursts_us: Percentiles,
+    /// Frames that came in one: hundreds in one moment, by a fault of the exchange.
+    pub burst_frames: u64,
     /// Resident memory of the whole process at the end, simulator included.
     pub rss_bytes: u64,
     /// Faults that took effect, by kind.
@@ -135,7 +139,12 @@ impl Report {
             latency("tick to commit", &self.tick_to_commit_us),
             latency("frame to job", &self.frame_to_job_us),
             latency("frame to audit", &self.frame_to_audit_us),
-            format!("{}   (the owner's measure: 100 ms)", latency("exchange E to audit", &self.event_to_audit_us)),
+            latency("exchange E to audit", &self.event_to_audit_us),
+            format!(
+                "{}   (the owner's measure: 100 ms; without {} frames in bursts)",
+                latency("  outside of bursts", &self.event_to_audit_outside_bursts_us),
+                self.burst_frames
+            ),
             format!("memory               {:.1} MB, the simulator included", self.rss_bytes as f64 / 1e6),
             String::new(),
         ];
