@@ -22,6 +22,7 @@ mod life_tests;
 mod listen_key;
 mod moves;
 pub(in crate::sim) mod side;
+mod steps;
 pub(in crate::sim) mod subscription;
 
 use std::cmp::Reverse;
@@ -45,8 +46,9 @@ use decimal::ONE;
 pub(in crate::sim) use event::{Event, ExpiryNotice, listen_key_expired};
 use fault::AccountFault;
 use instruments::instruments;
-use life::{ACTIVE_MAX, LifeKind, Lives};
+use life::Lives;
 use listen_key::KeyRing;
+pub(in crate::sim) use steps::What;
 pub use subscription::Spellings;
 
 /// The accounts of the simulated venue.
@@ -367,28 +369,6 @@ impl Accounts {
         Some(number)
     }
 
-    /// The next events of an account.
-    pub(in crate::sim) fn step(&mut self, index: usize, what: What, market: &Market, now_ms: i64) -> Vec<Event> {
-        let price = |instrument: &Instrument| market.price(instrument.position) as i64;
-        let Account { lives, book, .. } = &mut self.list[index];
-        let has_room = self.announcements.0.len() + ACTIVE_MAX as usize <= SIM_ANNOUNCEMENTS_MAX;
-        let events = match what {
-            What::Step => lives.step(book, has_room, now_ms, &price),
-            What::Life(kind) => lives.whole(kind, book, now_ms, &price),
-            What::Flood(frames) => lives.flood(frames, book, now_ms, &price),
-        };
-        for announcement in lives.announced.drain(..) {
-            // There is room, and the other end is kept here.
-            let _ = self.announcements.0.try_send(announcement);
-        }
-        events
-    }
-
-    /// Where applications hear what they are about to do.
-    pub(in crate::sim) fn announcements(&self) -> Receiver<Announcement> {
-        self.announcements.1.clone()
-    }
-
     fn watch(&mut self, index: usize) {
         let account = &mut self.list[index];
         let due = account.keys.due();
@@ -398,14 +378,6 @@ impl Accounts {
             self.expiries.push(Reverse((due, index)));
         }
     }
-}
-
-/// What an account is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sim) enum What {
-    Step,
-    Life(LifeKind),
-    Flood(usize),
 }
 
 fn fresh_key(index: usize, issued: &mut Vec<Arc<str>>, random: &mut Random) -> Arc<str> {
