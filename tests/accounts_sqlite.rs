@@ -5,8 +5,13 @@
 
 use std::path::Path;
 
+use kraite_streams::domain::Wall;
 use kraite_streams::store::user_data::UserDataOptions;
+use kraite_streams::store::user_data_rows::{Ciphertext, GapQuery};
 use kraite_streams::store::{ErrorClass, StoreUrl, UserDataStore};
+use kraite_streams::user_data::control::chore::{self, WriteBatch};
+use kraite_streams::user_data::control::gap_book::WaitingGap;
+use kraite_streams::user_data::control::ports::ColumnCipher;
 use rusqlite::Connection;
 
 #[path = "support/user_data_tables.rs"]
@@ -63,7 +68,7 @@ fn a_session_that_broke_is_replaced() {
     assert!(store.is_open());
     locker.execute_batch("ROLLBACK").unwrap();
     locker.execute_batch("ALTER TABLE stream_gaps RENAME TO moved").unwrap();
-    let query = kraite_streams::store::user_data_rows::GapQuery { account_id: None, outstanding: false, limit: 1 };
+    let query = GapQuery { account_id: None, outstanding: false, limit: 1 };
     let missing = store.run(|tables| tables.gaps(&query)).unwrap_err();
     assert_eq!(missing.class(), ErrorClass::MissingTable);
     assert!(!store.is_open());
@@ -78,4 +83,39 @@ fn a_session_that_broke_is_replaced() {
     let mut lost = self::store(&folder_gone);
     assert_eq!(lost.run(|tables| tables.accounts()).unwrap_err().class(), ErrorClass::Unreachable);
     assert!(!lost.is_open());
+}
+
+struct NoCipher;
+
+impl ColumnCipher for NoCipher {
+    fn open(&self, text: &Ciphertext) -> Result<String, String> {
+        Ok(text.as_str().to_owned())
+    }
+    fn seal(&self, _: &str) -> Result<Ciphertext, String> {
+        Err("no key of this test is to be written".to_owned())
+    }
+}
+
+#[test]
+fn a_gap_that_the_database_refuses_holds_up_none_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(&folder.path().join("a.sqlite"));
+    let account = add(&mut store, "binance", "main", "key", "secret").unwrap();
+    let system = store.run(|tables| tables.venue_system("binance")).unwrap().unwrap();
+    let gap = |account, position| WaitingGap {
+        account,
+        api_system_id: system.id,
+        started_at: None,
+        ended_at: Wall::from_millis(1),
+        reason: "start".to_owned(),
+        identity: Some(([1; 16], position)),
+    };
+    let gaps = vec![gap(account, 1), gap(999, 2), gap(account, 3), gap(account, 1)];
+    let written = chore::write(&mut store, &NoCipher, WriteBatch { gaps, ..WriteBatch::default() });
+    assert_eq!((written.refused.len(), written.refused[0].0), (1, 999), "{written:?}");
+    assert!(written.fault.is_none() && written.left.gaps.is_empty());
+    let query = GapQuery { account_id: None, outstanding: true, limit: 10 };
+    let rows = store.run(|tables| tables.gaps(&query)).unwrap();
+    let positions: Vec<_> = rows.iter().filter_map(|row| row.identity.map(|(_, position)| position)).collect();
+    assert_eq!(positions, [3, 1]);
 }

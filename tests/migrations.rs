@@ -67,6 +67,20 @@ fn an_empty_file_gets_everything_once() {
 }
 
 #[test]
+fn what_is_kept_byte_for_byte_or_digit_for_digit_has_a_type_that_does() {
+    for migration in MIGRATIONS {
+        let (postgres, sqlite) = (Script::read(migration.postgres), Script::read(migration.sqlite));
+        assert!(!postgres.create.contains("jsonb"), "{}: jsonb reorders", migration.name);
+        for (server, file) in postgres.columns.iter().zip(&sqlite.columns) {
+            let is_exact = ["numeric", "json", "varchar", "text", "timestamptz"];
+            if is_exact.iter().any(|kind| server.definition.starts_with(kind)) {
+                assert!(file.definition.starts_with("TEXT"), "{}.{}: {}", migration.name, file.name, file.definition);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_table_that_was_there_keeps_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.sqlite");

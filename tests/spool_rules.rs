@@ -213,6 +213,44 @@ fn acknowledged_segments_stay_for_retain_and_can_be_gone_back_to() {
 }
 
 #[test]
+fn what_waits_is_counted_in_records_although_positions_leap() {
+    let disk = MemDisk::new();
+    let mut opened = begin(&disk, 1, SpoolConfig { segment_bytes: 1 << 20, ..config() }, at(0));
+    for serial in 0..50 {
+        append(&mut opened, 1, serial, serial).unwrap();
+    }
+    let waiting = |reader: &Reader<MemDisk>| (reader.status().undispatched, reader.status().unacknowledged);
+    // One more than the frames: the snapshot at the segment's begin.
+    assert_eq!(waiting(&opened.reader), (51, 51));
+    let (mut out, mut skipped) = (ReadBatch::new(21), Vec::new());
+    opened.reader.read(&mut out, &mut skipped).unwrap();
+    assert_eq!(waiting(&opened.reader), (30, 51));
+    opened.reader.ack(out.iter().nth(10).unwrap().identity.position + 1);
+    assert_eq!(waiting(&opened.reader), (30, 40));
+    // Back inside what is in flight, then into what is acknowledged.
+    opened.reader.rewind(out.iter().nth(15).unwrap().identity.position).unwrap();
+    assert_eq!(waiting(&opened.reader), (36, 40));
+    opened.reader.rewind(out.iter().nth(5).unwrap().identity.position).unwrap();
+    assert_eq!(waiting(&opened.reader), (46, 46));
+    opened.syncer.finish(at(60));
+    drop(opened);
+
+    // A life without a frame, then another one: two leaps, two snapshots.
+    drop(begin(&disk.after_kill(), 2, config(), at(61)));
+    let mut opened = begin(&disk.after_kill().after_kill(), 3, config(), at(62));
+    let positions = opened.reader.status().positions;
+    assert!(positions.written - positions.acked > 100_000, "{positions:?}");
+    let (undispatched, unacknowledged) = waiting(&opened.reader);
+    assert_eq!(undispatched, unacknowledged);
+    assert!((47..=48).contains(&undispatched), "{undispatched}");
+    assert_eq!(take(&mut opened.reader, 1_000).len(), 46);
+    assert_eq!(waiting(&opened.reader), (0, 0));
+    append(&mut opened, 1, 50, 63).unwrap();
+    assert_eq!(waiting(&opened.reader), (1, 1));
+    assert_eq!(skipped, []);
+}
+
+#[test]
 fn a_quiet_account_outlives_the_segments_that_told_of_it() {
     let disk = MemDisk::new();
     let mut opened = begin(&disk, 1, config(), at(0));

@@ -274,12 +274,13 @@ rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one do
 
 --json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, frames, gaps,
 audit_rows, orders_checked, orders_in_gaps, intents, frame_to_job_us, frame_to_audit_us (from the exchange's socket to the
-acknowledgement behind the commit) and event_to_audit_us (from the exchange's E), each {p50, p99, max}, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
+acknowledgement behind the commit), event_to_audit_us (from the exchange's E), event_to_audit_outside_bursts_us, each
+{p50, p99, max}, burst_frames, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
 checks [{name, ok, detail}].
 
 --kill is another demo: `kraite-streams run` as a process of its own, killed with SIGKILL three times, mid-tick and
-mid-frame, and started again. Then its spool and its table are held against the simulator. --json prints ok, seconds,
-seed, kills, frames, gaps, covered, checks.";
+mid-frame, and started again. Then its spool and its tables are held against the simulator. --json prints ok, seconds,
+seed, kills, frames, gaps, covered, audit_rows, orders_checked, orders_in_gaps, intents, checks.";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\

@@ -34,17 +34,21 @@ pub(super) fn run(loaded: &Loaded) -> Result<Exit, CommandError> {
         report.fail(&error);
         exit = if exit == Exit::Ok { error.exit } else { exit };
     }
-    let has_private = report.private_streams(loaded).unwrap_or_else(|error| {
+    let streamed = report.private_streams(loaded).unwrap_or_else(|error| {
         report.fail(&error);
         exit = if exit == Exit::Ok { error.exit } else { exit };
-        true
+        Some(0)
     });
     report.section("memory");
     report.line(MemoryPlan::of_prices(&loaded.settings));
+    if let Some(accounts) = streamed {
+        report.section("memory of user data");
+        report.line(MemoryPlan::of_accounts(&loaded.settings, accounts));
+    }
     let problems = report.problems;
     report.text.push('\n');
     match problems {
-        0 if has_private => report.line("check: prices and user-data would run with this"),
+        0 if streamed.is_some() => report.line("check: prices and user-data would run with this"),
         0 => report.line("check: prices would run with this"),
         n => report.line(format_args!("check: {n} to mend, marked with !!")),
     }

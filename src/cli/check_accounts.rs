@@ -25,8 +25,9 @@ use crate::stream::connect_limiter::ConnectLimit;
 const NAMED_MAX: usize = 20;
 
 impl Text {
-    /// Whether private streams are configured; the two sections are written where they are.
-    pub(super) fn private_streams(&mut self, loaded: &Loaded) -> Result<bool, CommandError> {
+    /// Accounts that would be streamed, `None` where private streams are not configured; the two sections are written where
+    /// they are.
+    pub(super) fn private_streams(&mut self, loaded: &Loaded) -> Result<Option<usize>, CommandError> {
         let settings = &loaded.settings;
         let has_queue = settings.queue.target != QueueTarget::InProcess;
         self.section("user data");
@@ -35,7 +36,7 @@ impl Text {
             self.line(
                 "no account is to be streamed and no queue is set: prices only (`accounts add` makes an account)",
             );
-            return Ok(false);
+            return Ok(None);
         }
         self.line(format_args!("{} accounts are to be streamed", accounts.len()));
         self.credentials(loaded, &accounts);
@@ -43,7 +44,8 @@ impl Text {
         self.spool(settings);
         self.section("queue");
         self.queue(settings)?;
-        Ok(true)
+        self.worker_tables(loaded)?;
+        Ok(Some(accounts.len()))
     }
 
     fn eligible_accounts(&mut self, loaded: &Loaded, has_queue: bool) -> Result<Vec<AccountRow>, CommandError> {

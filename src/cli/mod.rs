@@ -8,6 +8,7 @@ mod accounts;
 pub mod args;
 mod check;
 mod check_accounts;
+mod check_work;
 #[cfg(feature = "sim")]
 mod demo;
 pub mod exit;

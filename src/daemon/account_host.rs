@@ -4,6 +4,7 @@
 //! One thread. It never waits for a peer; a loop that is busy is asked again at the next look.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 
 use super::account_consumer::{AccountConsumer, pace_of};
-use crate::domain::{Clock, Mono, Wall};
-use crate::event_loop::{LoopControl, Stream};
+use super::spelling_memory::SpellingMemory;
+use crate::domain::{Clock, Mono, Now, Wall};
+use crate::event_loop::{ConnectGate, LoopControl, Stream};
 use crate::exchange::binance::private_url::SpellingChoice;
 use crate::spool::{AccountFound, AccountId, ExchangeId};
 use crate::stream::{SessionConfig, StreamUrl};
@@ -23,7 +25,7 @@ use crate::user_data::intake::Intake;
 use crate::user_data::lane::Lane;
 use crate::user_data::listen_keys::command::AccountCommand;
 use crate::user_data::registry::{AccountCell, Accounts};
-use crate::user_data::spooler::Reading;
+use crate::user_data::spooler::{Reading, SpoolerStatus};
 
 /// From one look at the accounts to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -50,6 +52,10 @@ pub struct HostConfig {
     pub choice: SpellingChoice,
     /// Trust and bounds; the URL is each account's own.
     pub session: SessionConfig,
+    /// The spool's folder: what is remembered of spellings lies beside it.
+    pub spool_folder: PathBuf,
+    /// Told of bans, so that no stream of this address connects.
+    pub gate: Arc<dyn ConnectGate>,
     /// Accounts that the spool knows: until when each is known to have been alive.
     pub found: Vec<AccountFound>,
 }
@@ -71,6 +77,12 @@ pub struct AccountHost {
     /// The count of failed proofs at which control was last told to doubt.
     doubted: HashMap<AccountId, u32>,
     active_at: Mono,
+    spellings: SpellingMemory,
+    spooler: Arc<Mutex<SpoolerStatus>>,
+    /// Control knows that the spool is shut.
+    are_keys_held: bool,
+    /// The end of the ban that the gate knows of.
+    banned_until: Mono,
 }
 
 impl AccountHost {
@@ -82,9 +94,13 @@ impl AccountHost {
         accounts: Arc<Accounts>,
         names: Names,
         control: ControlLink,
+        spooler: Arc<Mutex<SpoolerStatus>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         AccountHost {
+            spooler,
+            are_keys_held: false,
+            spellings: SpellingMemory::beside(&config.spool_folder),
             config,
             loops,
             accounts,
@@ -95,6 +111,7 @@ impl AccountHost {
             told_gone: HashMap::new(),
             doubted: HashMap::new(),
             active_at: Mono::ZERO,
+            banned_until: Mono::ZERO,
         }
     }
 
@@ -131,7 +148,7 @@ impl AccountHost {
                     exchange: ExchangeId(u32::try_from(account.api_system_id).unwrap_or(u32::MAX)),
                     base: self.config.base.clone(),
                     choice: self.config.choice,
-                    delivered: None,
+                    delivered: self.spellings.of(id),
                     alive_at: found.and_then(|found| found.alive_at),
                 };
                 let mut fresh = Account::new(config, now);
@@ -197,6 +214,12 @@ impl AccountHost {
         if tells_activity {
             self.active_at = now.mono.plus(ACTIVE_EVERY);
         }
+        self.obey_ban(now);
+        let is_shut = self.spooler.lock().shut.is_some();
+        if is_shut != self.are_keys_held {
+            self.are_keys_held = is_shut;
+            self.control.hold_new_keys(is_shut);
+        }
         for cell in self.accounts.all() {
             let id = cell.id();
             if let Some(url) = cell.account(now, Account::poll_open)
@@ -215,6 +238,9 @@ impl AccountHost {
                 self.control.key_expired(id.0 as i64, generation);
             }
             let (state, _) = cell.state(now);
+            if let Some(spelling) = state.delivered {
+                self.spellings.note(id, spelling);
+            }
             if state.failed_proofs >= PROOFS_BEFORE_DOUBT {
                 let doubted = self.doubted.entry(id).or_default();
                 if state.failed_proofs >= *doubted + PROOFS_BEFORE_DOUBT {
@@ -227,6 +253,19 @@ impl AccountHost {
             if tells_activity && let Some(at) = state.last_frame_at {
                 self.control.active(id.0 as i64, at);
             }
+        }
+        self.spellings.save();
+    }
+
+    /// What REST is told of a ban holds for connections too: they come from the same address.
+    fn obey_ban(&mut self, now: Now) {
+        let pause = self.control.address_banned_for();
+        let until = now.mono.plus(pause);
+        // The same end, computed at another time, is no news.
+        if !pause.is_zero() && until.since(self.banned_until) > LOOK_EVERY {
+            self.banned_until = until;
+            tracing::error!("the venue has banned this address: no stream connects for {} s", pause.as_secs() + 1);
+            self.config.gate.hold(pause, now);
         }
     }
 
@@ -280,6 +319,6 @@ impl Reading for LoopReading {
 
 /// The newest frame of any account, for status files.
 #[must_use]
-pub fn newest_frame(accounts: &Accounts, now: crate::domain::Now) -> Option<Wall> {
+pub fn newest_frame(accounts: &Accounts, now: Now) -> Option<Wall> {
     accounts.all().iter().filter_map(|cell| cell.state(now).0.last_frame_at).max()
 }

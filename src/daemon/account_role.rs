@@ -11,28 +11,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
 use super::account_host::{AccountHost, HostConfig, HostedLoop, LoopReading, Names};
+use super::account_threads::{join_within, run_dispatcher, run_spooler, run_syncer, spawn};
 use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
-use crate::domain::{Clock, Now, Random, Venue};
+use crate::domain::{Clock, Now, Random};
 use crate::event_loop::{self, ConnectGate, LoopConfig, LoopHandle};
 use crate::ops::status::{AccountStatus, LatencyUs, UserDataStatus};
 use crate::queue::{InProcessQueue, JobShape, JobSink, JobWriter};
-use crate::spool::{self, Epoch, ExchangeId, FolderDisk, OpenReport, SpoolConfig, Syncer};
+use crate::spool::{self, Epoch, FolderDisk, OpenReport, SpoolConfig};
 use crate::store::UserDataStore;
 use crate::user_data::control::ports::{ColumnCipher, ListenKeyRest};
 use crate::user_data::control::{self, ControlConfig, ControlHandle, ControlParts};
-use crate::user_data::dispatcher::{DispatchConfig, DispatchParts, DispatchWait, Dispatcher, DispatcherStatus};
+use crate::user_data::dispatcher::{DispatchParts, DispatcherStatus};
 use crate::user_data::lane::Lane;
 use crate::user_data::registry::Accounts;
 use crate::user_data::spooler::{Spooler, SpoolerStatus};
 
-/// Between two questions which number the venue has in `api_systems`.
-const VENUE_RETRY: Duration = Duration::from_secs(2);
-/// Longest wait of the syncer's thread.
-const SYNC_WAIT_MAX: Duration = Duration::from_millis(200);
+/// Of the time in which the role ends: what is kept for the threads behind the loops, once there is nothing left to push.
+const END_MARGIN: Duration = Duration::from_secs(2);
 
 /// What the role needs.
 pub struct AccountRoleConfig {
@@ -40,8 +39,6 @@ pub struct AccountRoleConfig {
     pub host: HostConfig,
     /// Threads that read sockets.
     pub threads: usize,
-    /// Whom each connect asks.
-    pub gate: Arc<dyn ConnectGate>,
     /// Discovery and listen keys.
     pub control: ControlConfig,
     /// The control threads' database.
@@ -78,6 +75,7 @@ pub struct AccountRole {
     names: Names,
     loops: Vec<LoopHandle>,
     control: ControlHandle,
+    gate: Arc<dyn ConnectGate>,
     spooler_status: Arc<Mutex<SpoolerStatus>>,
     dispatcher_status: Arc<Mutex<DispatcherStatus>>,
     report: OpenReport,
@@ -111,6 +109,7 @@ impl AccountRole {
             config;
         let opened = spool::open(config.disk, config.spool, config.epoch, clock.now()).map_err(io::Error::other)?;
         host.found.clone_from(&opened.report.accounts);
+        let gate = Arc::clone(&host.gate);
         let accounts = Accounts::new();
         let names = Names::default();
 
@@ -118,11 +117,8 @@ impl AccountRole {
         let mut loops = Vec::new();
         let mut hosted = Vec::new();
         for _ in 0..config.threads.max(1) {
-            let handle = event_loop::spawn_empty(
-                LoopConfig::user_data(Arc::clone(&config.gate)),
-                Arc::clone(&clock),
-                random.fork(),
-            )?;
+            let handle =
+                event_loop::spawn_empty(LoopConfig::user_data(Arc::clone(&gate)), Arc::clone(&clock), random.fork())?;
             hosted.push(HostedLoop { control: handle.control().clone(), lane: Lane::new(wake.clone()) });
             loops.push(handle);
         }
@@ -156,6 +152,7 @@ impl AccountRole {
             Arc::clone(&accounts),
             Arc::clone(&names),
             control.link(),
+            Arc::clone(&spooler_status),
             Arc::clone(&clock),
         );
         let threads = Threads {
@@ -178,7 +175,18 @@ impl AccountRole {
             })?,
         };
         let report = opened.report;
-        Ok(AccountRole { accounts, names, loops, control, spooler_status, dispatcher_status, report, stop, threads })
+        Ok(AccountRole {
+            accounts,
+            names,
+            loops,
+            control,
+            gate,
+            spooler_status,
+            dispatcher_status,
+            report,
+            stop,
+            threads,
+        })
     }
 
     /// What opening the spool found.
@@ -187,9 +195,10 @@ impl AccountRole {
         &self.report
     }
 
-    /// Looks for accounts soon.
-    pub fn discover(&self) {
+    /// Looks for accounts soon, and tries those that the venue refused at once: what was wrong may be mended.
+    pub fn reload(&self) {
         self.control.link().discover();
+        self.control.link().retry_refused();
     }
 
     /// Whether a thread has ended that nobody stopped.
@@ -260,6 +269,13 @@ impl AccountRole {
         if let Some(until) = control.address_held_until {
             status.alarms.push(format!("the venue lets nobody call from this address until {until}"));
         }
+        let held = self.gate.held_for(now);
+        if !held.is_zero() {
+            status.alarms.push(format!(
+                "the venue has turned this address away (418 or 429): no stream connects for {} s",
+                held.as_secs() + 1
+            ));
+        }
         for stream in &status.streams {
             if let Some(reason) = &stream.degraded {
                 status.alarms.push(format!("account {} ({}): {reason}", stream.id, stream.name));
@@ -280,21 +296,22 @@ impl AccountRole {
         }
         self.stop.spooler.store(true, Ordering::Release);
         let unwritten = self.threads.spooler.join().unwrap_or(usize::MAX);
-        // The dispatcher has what is left, but for a second in which the rest ends.
-        let drained = until.since(clock.now().mono).saturating_sub(Duration::from_secs(1));
+        // The dispatcher has what is left, but for the time in which the rest ends.
+        let drained = until.since(clock.now().mono).saturating_sub(END_MARGIN);
         let drain_until = clock.now().mono.plus(drained);
         while clock.now().mono < drain_until && !self.threads.dispatcher.is_finished() {
-            let (behind, is_stuck) = {
+            let (left, is_stuck) = {
                 let status = self.dispatcher_status.lock();
-                (status.behind, status.stuck.is_some())
+                (status.unacknowledged, status.stuck.is_some())
             };
-            if behind == 0 || is_stuck {
+            if left == 0 || is_stuck {
                 break;
             }
             thread::sleep(Duration::from_millis(20));
         }
         self.stop.dispatcher.store(true, Ordering::Release);
-        let _ = self.threads.dispatcher.join();
+        // One that waits for a server which answers nothing is left to the end of the process: its records stay in the spool.
+        join_within(self.threads.dispatcher, END_MARGIN, clock);
         self.stop.syncer.store(true, Ordering::Release);
         let _ = self.threads.syncer.join();
         let _ = self.threads.host.join();
@@ -306,73 +323,4 @@ impl AccountRole {
         }
         unwritten == 0
     }
-}
-
-fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
-    thread::Builder::new().name(name.to_owned()).spawn(work)
-}
-
-fn run_spooler(mut spooler: Spooler<FolderDisk>, woken: &Receiver<()>, clock: &dyn Clock, stop: &AtomicBool) -> usize {
-    while !stop.load(Ordering::Acquire) {
-        let turn = spooler.turn(clock.now());
-        // A wake or the time: both lead to the next turn.
-        let _ = woken.recv_timeout(turn.wait);
-    }
-    spooler.finish(clock.now())
-}
-
-fn run_syncer(mut syncer: Syncer<FolderDisk>, clock: &dyn Clock, stop: &AtomicBool) {
-    while !stop.load(Ordering::Acquire) {
-        syncer.turn(clock.now());
-        syncer.wait(clock.now(), SYNC_WAIT_MAX);
-    }
-    syncer.finish(clock.now());
-}
-
-/// The venue's number in the database is part of every job, so nothing is dispatched before it is known.
-fn run_dispatcher(
-    parts: DispatchParts<FolderDisk>,
-    (jobs_max, age): (usize, Duration),
-    mut store: UserDataStore,
-    shown: &Arc<Mutex<DispatcherStatus>>,
-    stop: &AtomicBool,
-) {
-    let canonical = Venue::Binance.canonical();
-    let mut told = false;
-    let system = loop {
-        if stop.load(Ordering::Acquire) {
-            return;
-        }
-        match store.run(|tables| tables.venue_system(canonical)) {
-            Ok(Some(system)) => break system,
-            Ok(None) if !told => tracing::error!("api_systems has no row for {canonical}: nothing can be dispatched"),
-            Err(error) if !told => {
-                tracing::warn!("jobs wait until the database says which number {canonical} has: {error}")
-            }
-            _ => {}
-        }
-        told = true;
-        let mut waited = Duration::ZERO;
-        while waited < VENUE_RETRY && !stop.load(Ordering::Acquire) {
-            thread::sleep(Duration::from_millis(50));
-            waited += Duration::from_millis(50);
-        }
-    };
-    store.close();
-    let exchange = ExchangeId(u32::try_from(system.id).unwrap_or(u32::MAX));
-    let mut config = DispatchConfig::new(vec![(exchange, canonical.to_owned())]);
-    (config.jobs_max, config.age) = (jobs_max, age);
-    let mut dispatcher = Dispatcher::new(parts, config);
-    let own = dispatcher.status();
-    while !stop.load(Ordering::Acquire) {
-        let turn = dispatcher.turn();
-        shown.lock().clone_from(&own.lock());
-        match turn.wait {
-            DispatchWait::Nothing => {}
-            DispatchWait::Record(longest) => dispatcher.reader().wait(longest),
-            DispatchWait::Time(time) => thread::sleep(time.min(SYNC_WAIT_MAX)),
-        }
-    }
-    dispatcher.show_now();
-    shown.lock().clone_from(&own.lock());
 }

@@ -6,11 +6,11 @@ use super::account_host::HostConfig;
 use super::account_role::AccountRoleConfig;
 use super::control_ports::{BinanceListenKeyRest, LaravelColumns};
 use super::wiring::{self, BadSetting};
+use crate::domain::Venue;
 use crate::domain::limits::{
     LISTEN_KEY_CALL_MAX, SPOOL_IN_FLIGHT_MAX, SPOOL_RESERVE_BYTES, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX,
 };
-use crate::domain::{Random, Venue};
-use crate::event_loop::SharedWindow;
+use crate::event_loop::ConnectGate;
 use crate::exchange::binance::private_url::{Spelling, SpellingChoice};
 use crate::exchange::exchange;
 use crate::ops::encrypter::Encrypter;
@@ -21,7 +21,6 @@ use crate::queue::{InProcessQueue, JobClass, JobShape, JobSink, Laravel, in_proc
 use crate::spool::{Epoch, FolderDisk, OpenReport, SpoolConfig, SyncMode};
 use crate::store::user_data::UserDataOptions;
 use crate::store::{StoreUrl, UserDataStore};
-use crate::stream::connect_limiter::ConnectLimit;
 use crate::stream::{SessionConfig, StreamUrl};
 use crate::user_data::control::ControlConfig;
 use crate::user_data::key_schedule::Pace;
@@ -37,7 +36,11 @@ pub(super) fn bad(key: &'static str, what: impl std::fmt::Display) -> BadSetting
 ///
 /// # Errors
 /// [`BadSetting`], the first one found.
-pub fn account_role(settings: &Settings, command: &str, random: &mut Random) -> Result<AccountRoleConfig, BadSetting> {
+pub fn account_role(
+    settings: &Settings,
+    command: &str,
+    gate: Arc<dyn ConnectGate>,
+) -> Result<AccountRoleConfig, BadSetting> {
     let user_data = &settings.user_data;
     let store_url = wiring::store_url(settings)?;
     let base = format!("{}/private", user_data.url.trim_end_matches('/'));
@@ -71,13 +74,17 @@ pub fn account_role(settings: &Settings, command: &str, random: &mut Random) -> 
     let mut epoch = [0; 16];
     getrandom::fill(&mut epoch)
         .map_err(|error| bad("spool.folder", format!("no random bytes for its epoch: {error}")))?;
-    let limit = ConnectLimit::new(settings.net.connects_per_window as usize, settings.net.connect_window);
-    let gate = SharedWindow::new(Some(settings.net.connect_file.clone()), limit, random.next_u64());
     let (sink, shape, queue) = sink(settings, "")?;
     Ok(AccountRoleConfig {
-        host: HostConfig { base, choice: choice(user_data.spelling), session, found: Vec::new() },
+        host: HostConfig {
+            base,
+            choice: choice(user_data.spelling),
+            session,
+            gate,
+            spool_folder: settings.spool.folder.clone(),
+            found: Vec::new(),
+        },
         threads: user_data.threads,
-        gate: Arc::new(gate),
         control: ControlConfig {
             canonical: Venue::Binance.canonical().to_owned(),
             discovery: user_data.discovery,

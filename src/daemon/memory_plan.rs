@@ -1,17 +1,30 @@
-//! What the price role may hold at most, item by item: printed at start and by `check`, so that nobody guesses.
+//! What each role may hold at most, item by item: printed at start and by `check`, so that nobody guesses.
 //!
-//! These are upper bounds of what is reserved; most of it stays untouched, so resident memory is far below.
+//! These are upper bounds of what is reserved; most of it stays untouched, so resident memory is far below. Left out is what
+//! only a spool that is shut makes accounts keep: one frame each, of up to 1 MiB, while nobody is read.
 
 use std::fmt;
 
 use super::wiring;
-use crate::domain::limits::{PRICE_MESSAGE_MAX, READ_PER_TURN_MAX};
+use crate::domain::limits::{
+    CIPHER_BUFFER, GAP_ROWS_MAX, GAPS_WAITING_MAX, IDLE_ACCOUNT_BYTES, IN_PROCESS_BYTES_MAX, JOB_BODY_MAX,
+    JSON_NODES_KEPT_MAX, JSON_TEXT_KEPT_MAX, LANE_BATCHES, PARKING_FREE, PARKING_POOL_DEFAULT, PARKING_SPARE_LEN_MAX,
+    PARKING_SPARES_MAX, POISON_KEPT_MAX, PRICE_MESSAGE_MAX, PUSH_BYTES_MAX, READ_PER_TURN_MAX, SPOOL_ACCOUNTS_MAX,
+    SPOOL_BATCH_BYTES, SPOOL_BUFFER_KEPT_MAX, SPOOL_BUFFERS_KEPT, SPOOL_IN_FLIGHT_MAX, SPOOL_PAYLOAD_MAX,
+    SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX, TICKET_BYTES, USER_DATA_MESSAGE_MAX,
+};
 use crate::ops::Settings;
+use crate::ops::settings::QueueTarget;
 use crate::prices::batch::Batch;
 use crate::prices::board::PriceBoard;
 use crate::prices::case_when::{Layout, StatementText, Transactions};
 use crate::prices::frame_stamp::StampPrecision;
 use crate::prices::intake::Intake;
+
+/// Bytes of what is kept of a record that is out with the queue, of a spooled account, and of a gap without its row.
+const IN_FLIGHT_BYTES: usize = 24;
+const SPOOL_ACCOUNT_BYTES: usize = 64;
+const GAP_ROW_BYTES: usize = 160;
 
 /// The sum and its items.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,15 +63,46 @@ impl MemoryPlan {
         }
     }
 
+    /// Of the user-data role with these settings, for so many accounts.
+    #[must_use]
+    pub fn of_accounts(settings: &Settings, accounts: usize) -> MemoryPlan {
+        let loops = settings.user_data.threads.max(1);
+        let tickets = (2 * accounts).min(wiring::ACCOUNT_TICKETS);
+        let mut items = vec![
+            ("accounts: idle connections with TLS and state", accounts * IDLE_ACCOUNT_BYTES),
+            ("accounts: TLS tickets, two each", tickets * TICKET_BYTES),
+            ("accounts: what each may leave behind of an unfinished message", accounts * PARKING_FREE),
+            ("loops: pool for larger unfinished messages", loops * PARKING_POOL_DEFAULT),
+            ("loops: spare buffers of parked bytes", loops * PARKING_SPARES_MAX * PARKING_SPARE_LEN_MAX),
+            ("loops: ciphertext of one turn", loops * CIPHER_BUFFER),
+            ("loops: plaintext, one message", loops * (USER_DATA_MESSAGE_MAX + READ_PER_TURN_MAX)),
+            ("lanes: batches on their way to the spooler", loops * LANE_BATCHES * SPOOL_BUFFER_KEPT_MAX),
+            ("spooler: liveness marks and records of accounts over their share", 2 * SPOOL_PAYLOAD_MAX),
+            ("spool: written, not yet synced", SPOOL_UNSYNCED_BYTES_MAX),
+            ("spool: recycled buffers", SPOOL_BUFFERS_KEPT * SPOOL_BATCH_BYTES),
+            ("spool: synced, for a dispatcher that keeps up", SPOOL_TAIL_BYTES_MAX),
+            ("spool: accounts that it knows", SPOOL_ACCOUNTS_MAX * SPOOL_ACCOUNT_BYTES),
+            ("dispatcher: records out with the queue", SPOOL_IN_FLIGHT_MAX * IN_FLIGHT_BYTES),
+            ("dispatcher: one push, its bodies and its request", 2 * (PUSH_BYTES_MAX + JOB_BODY_MAX)),
+            ("dispatcher: JSON of one frame", JSON_NODES_KEPT_MAX * 32 + JSON_TEXT_KEPT_MAX),
+            ("dispatcher: poison records without a file", POISON_KEPT_MAX * SPOOL_PAYLOAD_MAX),
+            ("control: gaps without a row", (GAP_ROWS_MAX + GAPS_WAITING_MAX) * GAP_ROW_BYTES),
+        ];
+        if settings.queue.target == QueueTarget::InProcess {
+            items.push(("queue: jobs in this process", IN_PROCESS_BYTES_MAX));
+        }
+        MemoryPlan { items }
+    }
+
     /// All items together.
     #[must_use]
     pub fn total(&self) -> usize {
         self.items.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// One line in the log.
-    pub fn log(&self) {
-        tracing::info!("memory plan: at most {:.1} MiB reserved", mib(self.total()));
+    /// One line in the log; `whose` is a role.
+    pub fn log(&self, whose: &str) {
+        tracing::info!("memory plan of {whose}: at most {:.1} MiB reserved", mib(self.total()));
         for (what, bytes) in &self.items {
             tracing::debug!("memory plan: {:8.2} MiB  {what}", mib(*bytes));
         }
@@ -88,5 +132,22 @@ mod tests {
         let plan = MemoryPlan::of_prices(&Settings::default());
         assert!(plan.total() < 64 << 20, "{plan}");
         assert!(plan.items.iter().all(|(_, bytes)| *bytes > 0), "{plan}");
+    }
+
+    /// What an account costs, and what the role costs without one.
+    #[test]
+    fn accounts_are_planned_for_one_by_one() {
+        let settings = Settings::default();
+        let totals = [0, 1, 2_000].map(|accounts| MemoryPlan::of_accounts(&settings, accounts).total());
+        assert!(totals[0] < 256 << 20, "{}", MemoryPlan::of_accounts(&settings, 0));
+        let each = totals[1] - totals[0];
+        assert_eq!(totals[2], totals[0] + 2_000 * each);
+        assert!((IDLE_ACCOUNT_BYTES + PARKING_FREE..100 << 10).contains(&each), "{each} bytes an account");
+        let mut more = settings.clone();
+        more.user_data.threads = 4;
+        assert!(MemoryPlan::of_accounts(&more, 0).total() > totals[0] + 3 * PARKING_POOL_DEFAULT);
+        assert_eq!(settings.queue.target, QueueTarget::InProcess);
+        let has_queue = |plan: &MemoryPlan| plan.items.contains(&("queue: jobs in this process", IN_PROCESS_BYTES_MAX));
+        assert!(has_queue(&MemoryPlan::of_accounts(&settings, 0)));
     }
 }

@@ -9,13 +9,14 @@
 //! - [`wiring`], [`account_wiring`] and [`work_wiring`] turn settings into what the roles take.
 //! - [`price_role`], [`account_role`] and [`work_role`] start, show and stop their threads; [`memory_plan`] adds up what they may hold.
 //! - [`price_consumer`] and [`account_consumer`] stand between a loop and its intake, [`telemetry`] is what the price loop
-//!   tells others, [`shown`] hands what is shown to the page.
+//!   tells others, `spelling_memory` knows after a restart which private URL delivered, [`shown`] hands what is shown to the page.
 //!
 //! May import everything but `sim` and `cli`.
 
 pub mod account_consumer;
 pub mod account_host;
 pub mod account_role;
+mod account_threads;
 pub mod account_wiring;
 pub mod control_ports;
 pub mod memory_plan;
@@ -23,6 +24,7 @@ pub mod price_consumer;
 pub mod price_role;
 pub mod process;
 pub mod shown;
+mod spelling_memory;
 pub mod telemetry;
 pub mod wiring;
 pub mod work_role;

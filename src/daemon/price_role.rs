@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{Clock, Now, Random};
-use crate::event_loop::{self, LoopHandle, Stream};
+use crate::event_loop::{self, ConnectGate, LoopHandle, Stream};
 use crate::ops::PriceRow;
 use crate::ops::status::{self, LatencyUs, MapStatus, RateMeter, Status, WriterState, WriterStatus};
 use crate::prices::board::{PriceBoard, Slot};
@@ -31,6 +31,8 @@ pub struct PriceRoleConfig {
     pub sink: Box<dyn PriceSink>,
     /// When to write.
     pub writer: WriterSettings,
+    /// Whom each connect asks.
+    pub gate: Arc<dyn ConnectGate>,
 }
 
 /// The running role.
@@ -66,7 +68,7 @@ impl PriceRole {
         let consumer = wrap(PriceConsumer::new(Arc::clone(&board), Arc::clone(&telemetry)));
         let streams = vec![Stream { config: config.session, consumer }];
         let started = clock.now();
-        let event_loop = match event_loop::spawn(streams, clock, random) {
+        let event_loop = match event_loop::spawn_behind(config.gate, streams, clock, random) {
             Ok(event_loop) => event_loop,
             Err(error) => {
                 writer.stop(Duration::from_secs(1));

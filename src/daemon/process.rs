@@ -21,6 +21,7 @@ use super::work_role::WorkRole;
 use super::work_wiring;
 use crate::domain::limits::STOP_MAX;
 use crate::domain::{Clock, Mono, Random};
+use crate::event_loop::ConnectGate;
 use crate::ops::settings::SettingsError;
 use crate::ops::signals::Signal;
 use crate::ops::status::{StreamState, WriterState};
@@ -61,6 +62,9 @@ pub enum StartError {
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// In `run`: from the end of a price role to the next try.
 const REBUILD_AFTER: Duration = Duration::from_secs(30);
+/// In `run`: how long a price role that is given up may take to end. A writer that waits for a server longer than this is left
+/// behind, so that signals are not.
+const GIVE_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which roles a process plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +112,12 @@ pub fn run(
     mut random: Random,
 ) -> Result<Ended, StartError> {
     // Both are made before anything starts, so that every bad setting is told at once.
-    let price_config = mode.has_prices().then(|| price_config(&settings, mode)).transpose()?;
-    let account_config =
-        mode.has_accounts().then(|| account_wiring::account_role(&settings, mode.as_str(), &mut random)).transpose()?;
+    let gate = wiring::connect_gate(&settings, &mut random);
+    let price_config = mode.has_prices().then(|| price_config(&settings, mode, &gate)).transpose()?;
+    let account_config = mode
+        .has_accounts()
+        .then(|| account_wiring::account_role(&settings, mode.as_str(), Arc::clone(&gate)))
+        .transpose()?;
     let embedded =
         account_config.as_ref().and_then(|config| Some((config.queue.clone()?, Arc::clone(&config.audited))));
     let work_config = (mode == Mode::Work || embedded.is_some())
@@ -125,7 +132,7 @@ pub fn run(
         wiring::store_url(&settings)?
     );
     if mode.has_prices() {
-        MemoryPlan::of_prices(&settings).log();
+        MemoryPlan::of_prices(&settings).log("prices");
     }
 
     let started = clock.now();
@@ -150,7 +157,10 @@ pub fn run(
         },
     };
     if let Some(accounts) = &accounts {
-        account_wiring::log_opened(accounts.open_report(), &settings);
+        let report = accounts.open_report();
+        account_wiring::log_opened(report, &settings);
+        let known = report.accounts.len();
+        MemoryPlan::of_accounts(&settings, known).log(&format!("user data, {known} accounts known"));
     }
     let mut work = match work_config {
         None => None,
@@ -204,7 +214,7 @@ pub fn run(
                 tracing::error!("{sentence}");
                 price_alarm = Some(sentence);
                 if let Some(prices) = prices.take() {
-                    prices.stop(STOP_MAX, &*clock);
+                    prices.stop(GIVE_UP_WITHIN, &*clock);
                 }
                 let wait = if matches!(ended, Ended::Refused(_)) { REBUILD_AFTER } else { Duration::ZERO };
                 rebuild_at = clock.now().mono.plus(wait);
@@ -212,7 +222,7 @@ pub fn run(
         }
         if prices.is_none() && mode.has_prices() && now.mono >= rebuild_at {
             // Everything is made anew: threads, resolver, TLS, database session.
-            match price_config_again(&settings, mode, &shown, &clock, &mut random) {
+            match price_config_again(&settings, mode, &gate, &shown, &clock, &mut random) {
                 Ok(fresh) => prices = Some(fresh),
                 Err(error) => {
                     tracing::error!("the price role does not start: {error}");
@@ -231,7 +241,7 @@ pub fn run(
                     prices.reload_map();
                 }
                 if let Some(accounts) = &accounts {
-                    accounts.discover();
+                    accounts.reload();
                 }
                 if let Some(work) = &mut work {
                     work.refresh_policy(named.as_deref(), true, clock.now());
@@ -248,15 +258,19 @@ pub fn run(
     // Side by side, so that neither takes the other's time.
     let (written, spooled) = std::thread::scope(|scope| {
         let (left, clock) = (until.since(clock.now().mono), &*clock);
+        let stopping = work.as_mut();
         // The worker goes on while the dispatcher empties the spool into the queue in this process.
         let accounts = scope.spawn(move || {
-            let part = if work.is_some() { left / 2 } else { left };
+            let part = if stopping.is_some() { left / 2 } else { left };
             let spooled = accounts.is_none_or(|accounts| accounts.stop(part, clock));
-            work.is_none_or(|work| work.stop(until.since(clock.now().mono), clock)) && spooled
+            stopping.is_none_or(|work| work.stop(until.since(clock.now().mono), clock)) && spooled
         });
         let written = prices.is_none_or(|prices| prices.stop(left, clock));
         (written, accounts.join().unwrap_or(false))
     });
+    if let Some(work) = &mut work {
+        status.work = Some(work.status(clock.now()));
+    }
     status.stream.state = StreamState::Stopped;
     status.writer.state = WriterState::Stopped;
     status.touch(clock.now().wall);
@@ -269,12 +283,13 @@ pub fn run(
     })
 }
 
-fn price_config(settings: &Settings, mode: Mode) -> Result<PriceRoleConfig, BadSetting> {
+fn price_config(settings: &Settings, mode: Mode, gate: &Arc<dyn ConnectGate>) -> Result<PriceRoleConfig, BadSetting> {
     let name = format!("kraite-streams {} (pid {})", mode.as_str(), std::process::id());
     Ok(PriceRoleConfig {
         session: wiring::price_session(settings)?,
         sink: wiring::price_sink(settings, &name)?,
         writer: wiring::writer_settings(settings),
+        gate: Arc::clone(gate),
     })
 }
 
@@ -293,11 +308,12 @@ fn start_prices(
 fn price_config_again(
     settings: &Settings,
     mode: Mode,
+    gate: &Arc<dyn ConnectGate>,
     shown: &Shown,
     clock: &Arc<dyn Clock>,
     random: &mut Random,
 ) -> Result<PriceRole, StartError> {
-    Ok(start_prices(price_config(settings, mode)?, shown, clock, random)?)
+    Ok(start_prices(price_config(settings, mode, gate)?, shown, clock, random)?)
 }
 
 /// Whether the role wants the process to end.

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::domain::Random;
 use crate::domain::limits::PRICE_MESSAGE_MAX;
+use crate::event_loop::{ConnectGate, SharedWindow};
 use crate::exchange::binance::{self, mark_price_url};
 use crate::ops::Settings;
 use crate::ops::settings::{PriceTarget, Spelling, Statement};
@@ -14,6 +16,7 @@ use crate::prices::sink::PriceSink;
 use crate::prices::writer::WriterSettings;
 use crate::store::url::StoreUrl;
 use crate::stream::SessionConfig;
+use crate::stream::connect_limiter::ConnectLimit;
 use crate::stream::liveness::Liveness;
 use crate::stream::tls::client_config;
 use crate::stream::url::StreamUrl;
@@ -22,7 +25,7 @@ use crate::stream::url::StreamUrl;
 const TICKETS: usize = 8;
 
 /// TLS tickets kept for the sockets of accounts.
-const ACCOUNT_TICKETS: usize = 12_000;
+pub(super) const ACCOUNT_TICKETS: usize = 12_000;
 
 /// A setting that cannot be carried out: what is wrong, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +81,14 @@ pub fn price_session(settings: &Settings) -> Result<SessionConfig, BadSetting> {
     session.liveness = Liveness::StrictData { silence: prices.silence, escalate: prices.silence_exit };
     session.connect_deadline = settings.net.connect_deadline;
     Ok(session)
+}
+
+/// The limiter of connection attempts, which all streams of this address share: this process's, and those of others.
+#[must_use]
+pub fn connect_gate(settings: &Settings, random: &mut Random) -> Arc<dyn ConnectGate> {
+    let net = &settings.net;
+    let limit = ConnectLimit::new(net.connects_per_window as usize, net.connect_window);
+    Arc::new(SharedWindow::new(Some(net.connect_file.clone()), limit, random.next_u64()))
 }
 
 /// When the writer writes.

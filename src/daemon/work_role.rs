@@ -132,12 +132,8 @@ impl WorkRole {
     }
 
     /// Ends everything inside `bound`; says whether that was enough.
-    pub fn stop(self, bound: Duration, clock: &dyn Clock) -> bool {
-        let ended = self.worker.stop(bound, clock);
-        if let Some(audited) = &self.audited {
-            audited.refresh();
-        }
-        ended
+    pub fn stop(&mut self, bound: Duration, clock: &dyn Clock) -> bool {
+        self.worker.stop(bound, clock)
     }
 }
 

@@ -77,6 +77,39 @@ impl Decimal {
         self.0.starts_with('-')
     }
 
+    /// The sum, exact; `None` beyond 38 digits.
+    #[must_use]
+    pub fn plus(&self, other: &Decimal) -> Option<Decimal> {
+        let places = self.parts().1.len().max(other.parts().1.len());
+        Some(Decimal::of_units(self.units(places)?.checked_add(other.units(places)?)?, places))
+    }
+
+    /// The difference, exact; `None` beyond 38 digits.
+    #[must_use]
+    pub fn minus(&self, other: &Decimal) -> Option<Decimal> {
+        let places = self.parts().1.len().max(other.parts().1.len());
+        Some(Decimal::of_units(self.units(places)?.checked_sub(other.units(places)?)?, places))
+    }
+
+    /// In units of 10^-`places`, which must be enough for its fraction.
+    fn units(&self, places: usize) -> Option<i128> {
+        let (whole, fraction) = self.parts();
+        let mut units: i128 = 0;
+        let zeros = std::iter::repeat_n(b'0', places - fraction.len());
+        for digit in whole.bytes().chain(fraction.bytes()).chain(zeros) {
+            units = units.checked_mul(10)?.checked_add(i128::from(digit - b'0'))?;
+        }
+        Some(if self.is_negative() { -units } else { units })
+    }
+
+    fn of_units(units: i128, places: usize) -> Decimal {
+        let digits = format!("{:0>width$}", units.unsigned_abs(), width = places + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - places);
+        let sign = if units < 0 { "-" } else { "" };
+        let text = if places == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") };
+        Decimal::parse(&text).expect("digits with a sign and a point are a decimal, and 40 bytes are short enough")
+    }
+
     /// Whether a column `decimal(precision, scale)` holds it without rounding.
     #[must_use]
     pub fn fits(&self, precision: usize, scale: usize) -> bool {
@@ -164,6 +197,23 @@ mod tests {
                 assert_eq!(left.cmp(&right), at.cmp(&other_at), "{text} {other}");
             }
         }
+    }
+
+    #[test]
+    fn sums_are_exact() {
+        for (left, right, sum, difference) in [
+            ("0.1", "0.2", "0.3", "-0.1"),
+            ("0.120", "0.075", "0.195", "0.045"),
+            ("1", "0.00000001", "1.00000001", "0.99999999"),
+            ("-5", "5", "0", "-10"),
+            ("99999999999999999999", "1", "100000000000000000000", "99999999999999999998"),
+        ] {
+            let (left, right) = (Decimal::parse(left).unwrap(), Decimal::parse(right).unwrap());
+            assert_eq!(left.plus(&right).unwrap().as_str(), sum);
+            assert_eq!(left.minus(&right).unwrap().as_str(), difference);
+        }
+        let huge = Decimal::parse(&"9".repeat(DECIMAL_TEXT_MAX)).unwrap();
+        assert_eq!((huge.plus(&Decimal::zero()), huge.minus(&huge)), (None, None));
     }
 
     #[test]

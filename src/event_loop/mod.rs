@@ -73,8 +73,20 @@ impl LoopConfig {
 /// # Errors
 /// When the system gives no epoll instance, event descriptor or thread.
 pub fn spawn(streams: Vec<Stream>, clock: Arc<dyn Clock>, random: Random) -> io::Result<LoopHandle> {
+    spawn_behind(Arc::new(OpenGate), streams, clock, random)
+}
+
+/// As [`spawn`], with each attempt waiting for `gate`.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_behind(
+    gate: Arc<dyn ConnectGate>,
+    streams: Vec<Stream>,
+    clock: Arc<dyn Clock>,
+    random: Random,
+) -> io::Result<LoopHandle> {
     let max_message = streams.iter().map(|stream| stream.config.max_message).max().unwrap_or(0);
-    let gate = Arc::new(OpenGate);
     let config = LoopConfig { name: "loop".to_owned(), max_message, parking_pool: PARKING_POOL_DEFAULT, gate };
     start(config, streams, clock, random)
 }

@@ -7,7 +7,14 @@
 //! make no sense are left out. Without a usable file the window is this process's own, and [`SharedWindow::warning`] says
 //! so; the file is tried again later.
 //!
+//! A venue that turns this address away (418, 429) shuts the window for all of it ([`ConnectGate::hold`]); that, too, is a
+//! line of the file.
+//!
 //! One file per source address: venues count by address.
+
+mod hold;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -18,6 +25,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use self::hold::{Hold, Way};
 use crate::domain::limits::{CONNECT_FILE_RETRY, CONNECT_LOCK_RETRY, CONNECTS_MAX};
 use crate::domain::{Mono, Now, Wall};
 use crate::stream::connect_limiter::{Attempt, ConnectClass, ConnectGate, ConnectLimit, ConnectLimiter, Permit};
@@ -37,6 +45,10 @@ pub struct SharedWindow {
 struct State {
     /// What this process did, on the shifted clock of [`SharedWindow::shifted`].
     own: ConnectLimiter,
+    /// Until when nobody connects, as far as this process knows.
+    hold: Option<Hold>,
+    /// The file does not have it yet.
+    is_hold_news: bool,
     warning: Option<String>,
     /// The file is not tried before.
     file_not_before: Mono,
@@ -46,6 +58,13 @@ struct State {
 struct Line {
     attempt: Attempt,
     instance: u64,
+}
+
+/// The file, locked until it is dropped, and what others wrote.
+struct Opened {
+    file: File,
+    lines: Vec<Line>,
+    hold: Option<Hold>,
 }
 
 /// Why the file gave no answer.
@@ -59,7 +78,13 @@ impl SharedWindow {
     /// tells the attempts of this run of the process from any other's: draw it at random.
     #[must_use]
     pub fn new(path: Option<PathBuf>, limit: ConnectLimit, instance: u64) -> SharedWindow {
-        let state = State { own: ConnectLimiter::new(limit), warning: None, file_not_before: Mono::ZERO };
+        let state = State {
+            own: ConnectLimiter::new(limit),
+            hold: None,
+            is_hold_news: false,
+            warning: None,
+            file_not_before: Mono::ZERO,
+        };
         SharedWindow { path, instance, state: Mutex::new(state) }
     }
 
@@ -76,31 +101,49 @@ impl SharedWindow {
         let mut state = self.state.lock();
         let at = self.shifted(&state, now.mono);
         state.own.forget(at);
-        let window = match &self.path {
-            Some(path) => self.open(path, &state, now).map(|(_, window)| window),
+        let opened = match &self.path {
+            Some(path) => self.open(path, &state, now),
             None => Err(Unusable::Busy),
         };
-        let window = window.map_or_else(|_| state.own.clone(), |lines| self.window(&state, &lines));
-        window.time_to_all(n, at)
+        let (window, hold) = match opened {
+            Ok(opened) => (self.window(&state, &opened.lines), Hold::longer(state.hold, opened.hold)),
+            Err(_) => (state.own.clone(), state.hold),
+        };
+        window.time_to_all(n, at).max(hold.map_or(Duration::ZERO, |hold| hold.left(now.mono)))
     }
 
     fn ask_file(&self, path: &Path, state: &mut State, class: ConnectClass, now: Now) -> Result<Permit, Unusable> {
-        let (mut file, mut lines) = self.open(path, state, now)?;
+        let Opened { mut file, lines, hold } = self.open(path, state, now)?;
         state.warning = None;
+        state.hold = Hold::longer(state.hold, hold);
+        let way = Hold::way(state.hold, now.mono);
         let at = self.shifted(state, now.mono);
-        let permit = self.window(state, &lines).permit(class, at);
+        let permit = match way {
+            Way::Shut(until) => Permit::At(self.shifted(state, until)),
+            Way::Ahead | Way::Open => self.window(state, &lines).permit(class, at),
+        };
         if permit == Permit::Now {
             state.own.record(Attempt { at, class });
-            lines.extend(state.own.attempts().map(|attempt| Line { attempt, instance: self.instance }));
-            if let Err(error) = self.write(&mut file, &lines, at, now.wall) {
-                give_up(path, state, &error, now);
+            state.hold = (way == Way::Ahead).then(|| Hold::trial(now.mono));
+        }
+        if permit == Permit::Now || state.is_hold_news {
+            match self.write(&mut file, lines, state, now) {
+                Ok(()) => state.is_hold_news = false,
+                Err(error) => give_up(path, state, &error, now),
             }
         }
         Ok(permit)
     }
 
+    /// Puts a hold into the file at once, so that other processes know; a busy or useless one has it later.
+    fn share_hold(&self, path: &Path, state: &mut State, now: Now) {
+        let Ok(Opened { mut file, lines, hold }) = self.open(path, state, now) else { return };
+        state.hold = Hold::longer(state.hold, hold);
+        state.is_hold_news = self.write(&mut file, lines, state, now).is_err();
+    }
+
     /// The file, locked until it is dropped, and what others did within the window.
-    fn open(&self, path: &Path, state: &State, now: Now) -> Result<(File, Vec<Line>), Unusable> {
+    fn open(&self, path: &Path, state: &State, now: Now) -> Result<Opened, Unusable> {
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = options.map_err(Unusable::Broken)?;
         if !file.metadata().map_err(Unusable::Broken)?.is_file() {
@@ -117,7 +160,9 @@ impl SharedWindow {
         let text = String::from_utf8_lossy(&bytes);
         let others = text.lines().filter_map(|line| read_line(line, at, now.wall, state.own.limit().window()));
         let lines = others.filter(|line| line.instance != self.instance).collect();
-        Ok((file, lines))
+        let holds = text.lines().filter_map(|line| Hold::read(line, now.mono, now.wall));
+        let hold = holds.fold(None, |longest, hold| Hold::longer(longest, Some(hold)));
+        Ok(Opened { file, lines, hold })
     }
 
     fn window(&self, state: &State, others: &[Line]) -> ConnectLimiter {
@@ -127,9 +172,15 @@ impl SharedWindow {
         window
     }
 
-    fn write(&self, file: &mut File, lines: &[Line], at: Mono, wall: Wall) -> io::Result<()> {
-        let mut text = String::with_capacity(36 * lines.len());
-        for Line { attempt, instance } in lines {
+    /// What others did, what this process did, and the hold.
+    fn write(&self, file: &mut File, mut lines: Vec<Line>, state: &State, now: Now) -> io::Result<()> {
+        let (at, wall) = (self.shifted(state, now.mono), now.wall);
+        lines.extend(state.own.attempts().map(|attempt| Line { attempt, instance: self.instance }));
+        let mut text = String::with_capacity(36 * (lines.len() + 1));
+        if let Some((until, letter)) = state.hold.and_then(|hold| hold.words(now)) {
+            writeln!(text, "{until} {:016x} {letter}", self.instance).expect("writing to a String cannot fail");
+        }
+        for Line { attempt, instance } in &lines {
             let age = i64::try_from(at.since(attempt.at).as_micros()).expect("an age within a window");
             let (stamp, letter) = (wall.as_micros() - age, LETTERS[attempt.class.index()]);
             writeln!(text, "{stamp} {instance:016x} {letter}").expect("writing to a String cannot fail");
@@ -160,13 +211,39 @@ impl ConnectGate for SharedWindow {
                 Err(Unusable::Broken(error)) => give_up(path, &mut state, &error, now),
             }
         }
-        match answer.unwrap_or_else(|| state.own.permit(class, at)) {
+        let answer = answer.unwrap_or_else(|| match Hold::way(state.hold, now.mono) {
+            Way::Shut(until) => Permit::At(self.shifted(&state, until)),
+            way => {
+                let permit = state.own.permit(class, at);
+                if permit == Permit::Now {
+                    state.hold = (way == Way::Ahead).then(|| Hold::trial(now.mono));
+                }
+                permit
+            }
+        });
+        match answer {
             Permit::Now => Permit::Now,
             Permit::At(at) => {
                 let shift = self.shifted(&state, Mono::ZERO).as_nanos();
                 Permit::At(Mono::from_nanos(at.as_nanos().saturating_sub(shift)))
             }
         }
+    }
+
+    fn hold(&self, pause: Duration, now: Now) {
+        let mut state = self.state.lock();
+        state.hold = Hold::longer(state.hold, Some(Hold::new(pause, now.mono)));
+        state.is_hold_news = true;
+        if let Some(path) = &self.path
+            && now.mono >= state.file_not_before
+        {
+            self.share_hold(path, &mut state, now);
+        }
+    }
+
+    fn held_for(&self, now: Now) -> Duration {
+        let state = self.state.lock();
+        state.hold.filter(|hold| !hold.is_trial()).map_or(Duration::ZERO, |hold| hold.left(now.mono))
     }
 }
 
@@ -198,139 +275,4 @@ fn read_line(line: &str, at: Mono, wall: Wall, window: Duration) -> Option<Line>
     let age = if age < 0 { Duration::ZERO } else { distance };
     let at = Mono::from_nanos(at.as_nanos() - age.as_nanos() as u64);
     Some(Line { attempt: Attempt { at, class }, instance })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::domain::Random;
-
-    const WINDOW: Duration = Duration::from_secs(300);
-    const START: i64 = 1_795_419_015_000_000;
-
-    /// `seconds` after the start of a process, on a machine whose wall clock is right.
-    fn at_s(seconds: u64) -> Now {
-        let wall = Wall::from_micros(START + seconds as i64 * 1_000_000);
-        Now { mono: Mono::from_nanos(seconds * 1_000_000_000), wall }
-    }
-
-    fn window(path: &Path, instance: u64) -> SharedWindow {
-        SharedWindow::new(Some(path.to_owned()), ConnectLimit::new(10, WINDOW).with_reserved(1, 2), instance)
-    }
-
-    fn granted(window: &SharedWindow, class: ConnectClass, now: Now) -> usize {
-        (0..1_000).take_while(|_| window.permit(class, now) == Permit::Now).count()
-    }
-
-    #[test]
-    fn processes_share_one_window() {
-        use ConnectClass::{Exposed, Ordinary, Prices};
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("connects");
-        let (one, other) = (window(&path, 1), window(&path, 2));
-        assert_eq!(granted(&one, Ordinary, at_s(1_000)), 7);
-        // The other process started later: its clock is younger than the attempts.
-        let late = Now { mono: Mono::from_nanos(5_000_000_000), wall: at_s(1_100).wall };
-        assert_eq!(other.permit(Ordinary, late), Permit::At(Mono::from_nanos(205_000_000_000)));
-        assert_eq!(other.time_to_all(8, late), Duration::from_secs(500));
-        assert_eq!((granted(&other, Exposed, late), granted(&other, Prices, late)), (2, 1));
-        assert_eq!(one.permit(Prices, at_s(1_200)), Permit::At(at_s(1_300).mono));
-        assert_eq!(one.time_to_all(1, at_s(1_250)), Duration::from_secs(50));
-        assert_eq!(granted(&one, Ordinary, at_s(1_300)), 7);
-        assert_eq!((one.warning(), other.warning()), (None, None));
-        // A process that starts again knows what the one before it did.
-        assert_eq!(window(&path, 3).permit(Ordinary, at_s(1_301)), Permit::At(at_s(1_600).mono));
-    }
-
-    #[test]
-    fn garbage_stale_lines_and_lines_of_the_future_do_no_harm() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("connects");
-        let line = |seconds: i64| format!("{} 00000000000000aa o\n", START + seconds * 1_000_000);
-        let wild = format!("{} 00000000000000aa o\n{} 00000000000000aa o\n", i64::MAX, i64::MIN);
-        for (before, granted_now) in [
-            (String::new(), 7),
-            (line(999) + &line(998), 5),
-            ("\0\0\0\n\n 7\n1 2 3 4\nö".repeat(2_000), 7),
-            (format!("{}{}9 x o", line(1_000), &line(1_000)[..20]), 6),
-            (line(700) + &line(400) + &line(-5_000), 7),
-            // Seconds ahead: of now. A day ahead: another clock's mistake.
-            (line(1_005) + &line(1_299) + &line(90_000), 5),
-            (wild, 7),
-        ] {
-            fs::write(&path, &before).unwrap();
-            let shared = window(&path, 1);
-            assert_eq!(granted(&shared, ConnectClass::Ordinary, at_s(1_000)), granted_now, "{before:.60?}");
-            assert_eq!(shared.warning(), None);
-            // What is written makes sense, and is free again a window later.
-            let after = fs::read_to_string(&path).unwrap();
-            assert!(after.lines().count() <= 10 && after.lines().all(|line| line.split(' ').count() == 3), "{after}");
-            assert_eq!(granted(&window(&path, 2), ConnectClass::Ordinary, at_s(1_301)), 7);
-        }
-        // Whatever the bytes are.
-        let mut random = Random::from_seed(1);
-        for _ in 0..200 {
-            let mut bytes = vec![0; random.below(3_000) as usize];
-            random.fill(&mut bytes);
-            fs::write(&path, &bytes).unwrap();
-            assert_eq!(granted(&window(&path, 1), ConnectClass::Ordinary, at_s(1_000)), 7);
-        }
-    }
-
-    #[test]
-    fn a_jump_of_the_wall_clock_never_lets_this_process_through() {
-        for jump_s in [-100_000, -3_600, -1, 1, 3_600, 100_000] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("connects");
-            let shared = window(&path, 1);
-            assert_eq!(granted(&shared, ConnectClass::Ordinary, at_s(1_000)), 7);
-            let jumped = |seconds| {
-                let wall = Wall::from_micros(at_s(seconds).wall.as_micros() + jump_s * 1_000_000);
-                Now { wall, ..at_s(seconds) }
-            };
-            assert_eq!(shared.permit(ConnectClass::Ordinary, jumped(1_001)), Permit::At(at_s(1_300).mono));
-            assert_eq!(granted(&shared, ConnectClass::Ordinary, jumped(1_300)), 7, "{jump_s}");
-            // Nor does it lock others out for longer than a window.
-            let other = window(&path, 2);
-            assert_eq!(granted(&other, ConnectClass::Ordinary, jumped(1_601)), 7, "{jump_s}");
-        }
-    }
-
-    #[test]
-    fn a_busy_lock_is_tried_again_and_a_useless_file_is_done_without() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("connects");
-        let shared = window(&path, 1);
-        let held = File::create(&path).unwrap();
-        held.lock().unwrap();
-        let soon = Permit::At(at_s(10).mono.plus(CONNECT_LOCK_RETRY));
-        assert_eq!(shared.permit(ConnectClass::Prices, at_s(10)), soon);
-        drop(held);
-        assert_eq!(shared.permit(ConnectClass::Prices, at_s(11)), Permit::Now);
-
-        for useless in [folder.path().to_owned(), folder.path().join("missing/connects"), PathBuf::from("/dev/null")] {
-            let shared = window(&useless, 1);
-            assert_eq!(granted(&shared, ConnectClass::Ordinary, at_s(10)), 7, "it limits this process");
-            let warning = shared.warning().expect("it says so");
-            assert!(warning.contains(&useless.display().to_string()), "{warning}");
-            assert_eq!(shared.time_to_all(1, at_s(110)), Duration::from_secs(200));
-        }
-        // It is used as soon as it can be, with what was done without it.
-        let later = folder.path().join("later");
-        let shared = window(&later.join("connects"), 1);
-        assert_eq!(granted(&shared, ConnectClass::Ordinary, at_s(10)), 7);
-        fs::create_dir(&later).unwrap();
-        assert_eq!(shared.permit(ConnectClass::Exposed, at_s(39)), Permit::Now);
-        assert!(shared.warning().is_some());
-        assert_eq!(shared.permit(ConnectClass::Exposed, at_s(41)), Permit::Now);
-        assert_eq!(shared.warning(), None);
-        assert_eq!(
-            window(&later.join("connects"), 2).permit(ConnectClass::Exposed, at_s(42)),
-            Permit::At(at_s(310).mono)
-        );
-        let own = SharedWindow::new(None, ConnectLimit::new(10, WINDOW), 1);
-        assert_eq!((own.permit(ConnectClass::Prices, at_s(1)), own.warning()), (Permit::Now, None));
-    }
 }

@@ -306,6 +306,9 @@ impl EventLoop {
         let deadline = connection.session.deadline();
         let is_over = connection.session.is_stopped();
         let has_learned = connection.session.poll_ping_answered();
+        if let Some(pause) = connection.session.poll_turned_away() {
+            self.gate.hold(pause, now);
+        }
         self.slab.set_deadline(slot, deadline);
         self.earliest = self.earliest.min(deadline);
         if is_over {

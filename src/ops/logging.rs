@@ -4,7 +4,7 @@
 //! it. A pipe that nobody reads, or a full disk, costs lines, and their number is logged once lines flow again. What came
 //! over the wire cannot forge a line: control characters are escaped.
 //!
-//! Formatting is our own [`FormatEvent`]: the `json` feature of tracing-subscriber would bring a second serializer, and its
+//! Formatting is our own `FormatEvent`: the `json` feature of tracing-subscriber would bring a second serializer, and its
 //! text would let a newline through.
 
 mod lane;

@@ -225,7 +225,7 @@ pub struct UserDataStatus {
     pub acked: u64,
     /// Jobs pushed.
     pub jobs: u64,
-    /// Positions written and not yet acknowledged.
+    /// Records written and not yet on the queue.
     pub behind: u64,
     /// Times that the queue's server had lost what it had taken, and was filled again.
     pub rewinds: u64,
@@ -419,7 +419,7 @@ fn user_data_line(user_data: &UserDataStatus) -> String {
         format!("frame to job p50 {} p99 {} max {}", millis(us.p50), millis(us.p99), millis(us.max))
     });
     format!(
-        "accounts {} of {} live, {} frames, {} gaps; spool {:.1} MB, {} positions behind; {} jobs, {} rewinds; {latency}",
+        "accounts {} of {} live, {} frames, {} gaps; spool {:.1} MB, {} records behind; {} jobs, {} rewinds; {latency}",
         user_data.live,
         user_data.accounts,
         user_data.frames,

@@ -5,10 +5,11 @@
 //! - a body is a pure function of the spooled record and the settings, so whatever is pushed twice is the same bytes twice;
 //! - PHP finds in `payload` what `json_decode` makes of the recorded bytes, and those bytes as text beside it;
 //! - a push is one step at the server, in order, and its outcome is done, refused, or doubtful and then found out;
-//! - a server that lost what it had taken is noticed before the next push, with the place from which to push again.
+//! - a server that lost what it had taken is noticed before the next push, with the place from which to push again;
+//! - jobs are handed out by one consumer at a time, whose fence grows with every change of hands, and a dead one's come first.
 //!
 //! A spooled record becomes a body by [`job::JobWriter`], bodies go into a [`batch::JobBatch`], batches to a [`sink::JobSink`];
-//! [`job_view::JobReader`] reads a body back.
+//! a [`source::JobSource`] hands them out again, and [`job_view::JobReader`] reads them back, an application's too.
 //!
 //! May import `domain`.
 

@@ -143,11 +143,21 @@ impl<D: Disk> Appender<D> {
         self.core.state.lock().accounts.get(&account).is_some_and(|account| account.held_back)
     }
 
-    /// Forgets an account that no longer exists, once all its records are acknowledged; whether it did.
+    /// Forgets an account that is not streamed any more, once all its frames are acknowledged; whether it is forgotten. If
+    /// it comes back, its first record names none before it.
     pub fn forget(&mut self, account: AccountId) -> bool {
         let mut state = self.core.state.lock();
-        let idle = state.accounts.get(&account).is_some_and(|account| account.unacked == 0);
-        idle && state.accounts.remove(&account).is_some()
+        let is_idle = state.accounts.get(&account).is_none_or(|account| account.unacked == 0);
+        if is_idle {
+            state.accounts.remove(&account);
+        }
+        is_idle
+    }
+
+    /// The accounts that are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> Vec<AccountId> {
+        self.core.state.lock().accounts.keys().copied().collect()
     }
 
     pub(super) fn core(&self) -> &Arc<Core<D>> {
@@ -177,7 +187,7 @@ impl<D: Disk> Appender<D> {
             let mut guard = self.core.state.lock();
             let state = &mut *guard;
             for (header, record) in batch.iter() {
-                if !state.accounts.contains_key(&header.account) && state.accounts.len() == SPOOL_ACCOUNTS_MAX {
+                if !state.accounts.contains_key(&header.account) && state.accounts.len() >= SPOOL_ACCOUNTS_MAX {
                     return Err(AppendError::TooManyAccounts);
                 }
                 let account = state.accounts.entry(header.account).or_default();

@@ -106,9 +106,16 @@ impl<D: Disk> Reader<D> {
                 let room = self.core.config.in_flight_max.saturating_sub(state.in_flight.len());
                 let next = state.positions.dispatched;
                 let end = state.readable_end(self.core.config.sync);
-                let Some(segment) = state.segment_at(next) else { return Ok(0) };
+                let segment = state.segment_at(next).filter(|segment| next.max(segment.first) < end);
+                let Some(segment) = segment else {
+                    // Nothing is left up to here: records that could not be read are not waited for.
+                    if end == state.positions.written {
+                        state.undispatched = 0;
+                    }
+                    return Ok(0);
+                };
                 let from = next.max(segment.first);
-                if room == 0 || from >= end {
+                if room == 0 {
                     return Ok(0);
                 }
                 let epoch = segment.epoch;
@@ -179,14 +186,12 @@ impl<D: Disk> Reader<D> {
             }
             let acked = state.positions.acked;
             state.positions.dispatched = position;
-            if position >= acked {
-                while state.in_flight.back().is_some_and(|record| record.position >= position) {
-                    state.in_flight.pop_back();
-                }
-            } else {
-                // What was in flight stays counted as the accounts' own; it comes again.
-                state.in_flight.clear();
+            if position < acked {
                 state.positions.acked = position;
+            }
+            // What was in flight stays counted as the accounts' own; it comes again.
+            while state.in_flight.pop_back_if(|record| record.position >= position).is_some() {
+                state.undispatched += 1;
             }
             state.check(self.core.config.sync);
             acked
@@ -237,6 +242,7 @@ impl<D: Disk> Reader<D> {
             });
         }
         state.positions.dispatched = behind;
+        state.undispatched = state.undispatched.saturating_sub(out.records as u64);
     }
 
     /// Reads `positions` from a file into `out`; the position behind what was read or is lost.
@@ -307,9 +313,11 @@ impl<D: Disk> Reader<D> {
         Ok(next)
     }
 
-    /// Adds what is no longer acknowledged to its accounts' shares. A stretch that cannot be read is not counted.
+    /// Adds what is no longer acknowledged to its accounts' shares, and to what is to be handed out. A stretch that cannot
+    /// be read is not counted.
     fn count_again(&self, positions: std::ops::Range<u64>) {
         let mut counted: HashMap<AccountId, u64> = HashMap::new();
+        let mut records = 0;
         let mut next = positions.start;
         while next < positions.end {
             let (id, epoch, start, len, end) = {
@@ -322,8 +330,11 @@ impl<D: Disk> Reader<D> {
             while let Ok(step) = scanner.step(len) {
                 match step {
                     Step::Record { header, .. } if header.position >= end => break,
-                    Step::Record { header, .. } if header.position >= next && !header.kind.is_mark() => {
-                        *counted.entry(header.account).or_default() += header.record_len() as u64;
+                    Step::Record { header, .. } if header.position >= next => {
+                        records += 1;
+                        if !header.kind.is_mark() {
+                            *counted.entry(header.account).or_default() += header.record_len() as u64;
+                        }
                     }
                     Step::Record { .. } | Step::Damaged { .. } => {}
                     Step::End { .. } => break,
@@ -332,6 +343,7 @@ impl<D: Disk> Reader<D> {
             next = end.max(next + 1);
         }
         let mut state = self.core.state.lock();
+        state.undispatched += records;
         for (account, bytes) in counted {
             if let Some(account) = state.accounts.get_mut(&account) {
                 account.unacked += bytes;

@@ -86,7 +86,8 @@ pub fn open<D: Disk>(disk: D, config: SpoolConfig, epoch: Epoch, now: Now) -> Re
     report.unacknowledged = fold.unacknowledged;
     report.accounts = fold.found();
     let segments: VecDeque<Segment<D::File>> = windows.iter().map(|window| to_segment(window, &files)).collect();
-    let state = State::new(positions, segments, fold.accounts);
+    let mut state = State::new(positions, segments, fold.into_accounts());
+    state.undispatched = report.unacknowledged;
     let has_reserve =
         disk.list().map_err(|error| failed("list the spool's folder", error))?.iter().any(|n| n == RESERVE);
     let core = Arc::new(Core {

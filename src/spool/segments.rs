@@ -184,6 +184,7 @@ impl<D: Disk> Appender<D> {
         segment.newest = segment.newest.max(now.wall);
         state.bytes += len as u64;
         state.records_written += batch.records() as u64;
+        state.undispatched += batch.records() as u64;
         note_alive(state, batch);
         let next = state.buffer();
         let bytes = batch.take(next);

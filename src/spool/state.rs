@@ -109,12 +109,18 @@ pub struct SpoolStatus {
     pub segments: usize,
     /// Records written since the open.
     pub records_written: u64,
+    /// Records that are not handed out. Positions leap at each open, so their difference is no number of records.
+    pub undispatched: u64,
+    /// Records that are not acknowledged: those not handed out, and those in flight.
+    pub unacknowledged: u64,
     /// Failed syncs since the open.
     pub sync_failures: u64,
     /// The failed sync that is not yet mended, in words.
     pub sync_failing: Option<String>,
     /// Why frames are refused, if they are.
     pub full: Option<FullReason>,
+    /// Accounts that are remembered, of [`SPOOL_ACCOUNTS_MAX`](crate::domain::limits::SPOOL_ACCOUNTS_MAX).
+    pub accounts: usize,
     /// Accounts over their share.
     pub accounts_full: usize,
     /// Segments deleted before their `retain` ran out, because space was short.
@@ -189,6 +195,8 @@ pub(super) struct State<F> {
     pub buffers: Vec<Arc<Vec<u8>>>,
     pub accounts: HashMap<AccountId, Account>,
     pub in_flight: VecDeque<InFlight>,
+    /// Records from `dispatched` on.
+    pub undispatched: u64,
     pub bytes: u64,
     pub dir_dirty: bool,
     pub dirty_since: Option<Mono>,
@@ -226,6 +234,7 @@ impl<F> State<F> {
             buffers: Vec::with_capacity(SPOOL_BUFFERS_KEPT),
             accounts,
             in_flight: VecDeque::with_capacity(1_024),
+            undispatched: 0,
             bytes,
             dir_dirty: false,
             dirty_since: None,
@@ -311,9 +320,12 @@ impl<D: Disk> Core<D> {
             bytes: state.bytes,
             segments: state.segments.len(),
             records_written: state.records_written,
+            undispatched: state.undispatched,
+            unacknowledged: state.undispatched + state.in_flight.len() as u64,
             sync_failures: state.sync_failures,
             sync_failing: state.sync_failed.clone(),
             full: state.full,
+            accounts: state.accounts.len(),
             accounts_full: state.accounts.values().filter(|account| account.held_back).count(),
             retained_early: state.retained_early,
         }

@@ -14,6 +14,7 @@ use super::report::{AccountFound, Damage, OpenError, OpenReport, failed};
 use super::scan::{Scanner, Step};
 use super::state::Account;
 use super::windows::Run;
+use crate::domain::limits::SPOOL_ACCOUNTS_MAX;
 
 /// Walks the records from the segment before the cursor's on; older segments are taken at their headers' word.
 pub(super) fn scan<D: Disk>(
@@ -180,6 +181,21 @@ impl Fold {
         if !self.frozen && header.kind != Kind::Liveness {
             account.alive_at = account.alive_at.max(Some(header.received_at));
         }
+    }
+
+    /// What the spool goes on with. The segments may tell of more accounts than it remembers, since it forgets those that are
+    /// not streamed any more: then the longest silent of those without unacknowledged frames stay out.
+    pub fn into_accounts(mut self) -> HashMap<AccountId, Account> {
+        let surplus = self.accounts.len().saturating_sub(SPOOL_ACCOUNTS_MAX);
+        if surplus > 0 {
+            let mut order: Vec<_> =
+                self.accounts.iter().map(|(&id, known)| (known.unacked > 0, known.alive_at, id)).collect();
+            order.sort_unstable();
+            for (_, _, id) in order.into_iter().take(surplus) {
+                self.accounts.remove(&id);
+            }
+        }
+        self.accounts
     }
 
     pub fn found(&self) -> Vec<AccountFound> {

@@ -19,6 +19,7 @@ pub mod user_data;
 pub mod user_data_rows;
 pub mod work;
 pub mod work_rows;
+pub mod work_shape;
 
 pub use error::{ErrorClass, Result, StoreError};
 pub use shape::{TableShape, WriteCounts};

@@ -29,6 +29,17 @@ pub struct TableShape {
     pub price_indexes: Vec<String>,
     /// Whether a unique index leads with the key column; without one every tick scans.
     pub key_indexed: bool,
+    /// What its whole indexes lead with.
+    pub leading: Vec<LeadingColumn>,
+}
+
+/// The first column of an index that holds every row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeadingColumn {
+    /// Its name.
+    pub name: String,
+    /// Whether the index has no other column and no value twice.
+    pub is_unique: bool,
 }
 
 impl TableShape {

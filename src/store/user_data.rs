@@ -57,6 +57,9 @@ pub trait UserDataTables: Send {
     /// Records a gap; the new row's id, `None` where a gap with the same epoch and position is there already.
     fn insert_gap(&mut self, gap: &NewGap<'_>) -> Result<Option<i64>>;
 
+    /// Records gaps in one transaction: all of them or, on any error, none. One that is there already is no error.
+    fn insert_gaps(&mut self, gaps: &[NewGap<'_>]) -> Result<()>;
+
     /// The newest gaps first.
     fn gaps(&mut self, query: &GapQuery) -> Result<Vec<GapRow>>;
 

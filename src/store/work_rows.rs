@@ -348,3 +348,62 @@ pub(super) fn direction(word: Option<&str>) -> Option<Direction> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_fit_their_columns() {
+        for (text, chars_max, expected) in [
+            ("", 3, ""),
+            ("abc", 3, "abc"),
+            ("abcd", 3, "abc"),
+            ("我踏马来", 3, "我踏马"),
+            ("a\0b\0c", 3, "a\u{fffd}b"),
+            ("abc\0", 3, "abc"),
+            ("a\0", usize::MAX, "a\u{fffd}"),
+        ] {
+            assert_eq!(fitted(text, chars_max), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn stamps_are_of_years_that_a_column_has() {
+        for (millis, stamp) in [
+            (0, Some("1970-01-01 00:00:00.000")),
+            (-62_135_596_800_000, Some("0001-01-01 00:00:00.000")),
+            (-62_135_596_800_001, None),
+            (253_402_300_799_999, Some("9999-12-31 23:59:59.999")),
+            (253_402_300_800_000, None),
+            (i64::MAX, None),
+            (i64::MIN, None),
+        ] {
+            assert_eq!(column_stamp(Wall::from_millis(millis)).as_deref(), stamp, "{millis}");
+        }
+        assert_eq!(micros_stamp(Wall::from_micros(1_000_007)), "1970-01-01 00:00:01.000007");
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_of_texts() {
+        for (text, expected) in [("", 0), ("1", 0), ("[[1],[2]]", 2), (r#"{"a[[":["\"[["]}"#, 2), ("]]][", 1)] {
+            assert_eq!(depth(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_progress_is_ours_or_told() {
+        let epoch = "0".repeat(32);
+        let ours = Progress { epoch: [0; 16], position: 7, fence: u64::MAX };
+        let max = u64::MAX.to_string();
+        for (columns, expected) in [
+            ((None, None, None), Some(None)),
+            ((Some(epoch.as_str()), Some("7"), Some(max.as_str())), Some(Some(ours))),
+            ((Some("0"), Some("7"), Some("1")), None),
+            ((Some(epoch.as_str()), Some("-1"), Some("1")), None),
+            ((Some(epoch.as_str()), Some("7"), None), None),
+        ] {
+            assert_eq!(progress(columns.0, columns.1, columns.2), expected, "{columns:?}");
+        }
+    }
+}

@@ -61,6 +61,14 @@ pub enum Permit {
 pub trait ConnectGate: Send + Sync {
     /// May an attempt of `class` begin? [`Permit::Now`] counts it.
     fn permit(&self, class: ConnectClass, now: Now) -> Permit;
+
+    /// The venue has turned this address away: nobody begins an attempt for `pause`, [`CONNECT_HOLD_MAX`] at most.
+    ///
+    /// [`CONNECT_HOLD_MAX`]: crate::domain::limits::CONNECT_HOLD_MAX
+    fn hold(&self, pause: Duration, now: Now);
+
+    /// How long nobody may begin an attempt because of that; zero while somebody may.
+    fn held_for(&self, now: Now) -> Duration;
 }
 
 /// Lets everybody through: for a single stream, whose backoff is limit enough.
@@ -70,6 +78,13 @@ pub struct OpenGate;
 impl ConnectGate for OpenGate {
     fn permit(&self, _class: ConnectClass, _now: Now) -> Permit {
         Permit::Now
+    }
+
+    /// Its one stream has kept the wait itself.
+    fn hold(&self, _pause: Duration, _now: Now) {}
+
+    fn held_for(&self, _now: Now) -> Duration {
+        Duration::ZERO
     }
 }
 

@@ -13,7 +13,7 @@ use super::heartbeat::Missing;
 use super::tls_error::TlsError;
 use super::url::StreamUrl;
 use crate::domain::Layer;
-use crate::domain::limits::FAULT_QUOTE_MAX;
+use crate::domain::limits::{CONNECT_HOLD_BANNED, CONNECT_HOLD_LIMITED, CONNECT_HOLD_MAX, FAULT_QUOTE_MAX};
 
 /// One fault of a stream: where it broke, what kind it is, the sentence, and when the next attempt begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +175,16 @@ impl Cause {
         let text = format!("{url} answered HTTP {status}: {}", status_means(status));
         let wait = retry_after.unwrap_or_default();
         Cause { status: Some(status), wait, ..Cause::new(Layer::Upgrade, FaultKind::Refused, text) }
+    }
+
+    /// For how long the venue turns away not this stream but its source address, if it does.
+    pub fn turns_away(&self) -> Option<Duration> {
+        let usual = match (self.layer, self.status) {
+            (Layer::Upgrade, Some(418)) => CONNECT_HOLD_BANNED,
+            (Layer::Upgrade, Some(429)) => CONNECT_HOLD_LIMITED,
+            _ => return None,
+        };
+        Some(if self.wait.is_zero() { usual } else { self.wait.min(CONNECT_HOLD_MAX) })
     }
 
     /// TCP ended in the phase of `layer`; `error` is absent for an orderly end.

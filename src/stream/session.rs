@@ -19,6 +19,7 @@ mod wish;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::client_queue::ClientQueue;
@@ -95,6 +96,8 @@ pub struct Session {
     noticed: Mono,
     stopping: bool,
     is_ended: bool,
+    /// The venue turned this address away, for so long; the shell does not know it yet.
+    turned_away: Option<Duration>,
 }
 
 impl Session {
@@ -120,6 +123,7 @@ impl Session {
             noticed: now,
             stopping: false,
             is_ended: false,
+            turned_away: None,
         }
     }
 
@@ -139,6 +143,11 @@ impl Session {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.is_ended
+    }
+
+    /// For how long the venue has turned this source address away (418, 429), told once: no stream of it should connect.
+    pub fn poll_turned_away(&mut self) -> Option<Duration> {
+        self.turned_away.take()
     }
 
     /// What to do next, once.
@@ -357,6 +366,7 @@ impl Session {
             return self.finish(now, consumer);
         }
         // A wait that the server asks for is kept, a longer one of our own too.
+        self.turned_away = cause.turns_away().or(self.turned_away);
         let retry_in = self.backoff.next_delay(&mut self.random).max(cause.wait.min(RETRY_AFTER_MAX));
         self.phase = Phase::Backoff { until: now.mono.plus(retry_in) };
         self.action = Some(Action::Close);

@@ -17,10 +17,10 @@ pub use audit::audit_key;
 
 use self::walk::Walk;
 use super::rules::{Allowlist, Decision, IntentSwitches, Rule};
-use crate::domain::Wall;
-use crate::domain::limits::DECISION_NOTE_CHARS_MAX;
+use crate::domain::limits::{DECISION_NOTE_CHARS_MAX, EVENT_TIME_MS_MAX};
+use crate::domain::{Venue, Wall};
 use crate::exchange::binance::project;
-use crate::exchange::projection::EventKind;
+use crate::exchange::projection::{EventKind, Projection};
 use crate::spool::Gap;
 use crate::store::error::{ErrorClass, Result, StoreError};
 use crate::store::user_data_rows::NewGap;
@@ -103,7 +103,11 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
     if event.kind == "gap" {
         return apply_gap(tx, event);
     }
-    let projection = project(event.raw);
+    // Events of a venue whose words are not known here are kept as they are, to be read later.
+    let projection = match event.canonical == Venue::Binance.canonical() {
+        true => project(event.raw),
+        false => Projection::default(),
+    };
     let key = audit_key(event.account_id, event.api_system_id, event.raw);
     let columns = audit::columns(&projection);
     let is_new = tx
@@ -158,11 +162,9 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
 
 /// A gap job: its row, which the dispatcher may have written before. What cannot be read is a gap all the same.
 fn apply_gap(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>) -> Result<Outcome> {
-    let gap = Gap::read(event.raw).unwrap_or(Gap {
-        silent_since: None,
-        live_at: event.received_at,
-        reason: "unreadable".to_owned(),
-    });
+    let has_form = |at: &Wall| (0..=EVENT_TIME_MS_MAX).contains(&at.as_millis());
+    let read = Gap::read(event.raw).filter(|gap| has_form(&gap.live_at) && gap.silent_since.iter().all(has_form));
+    let gap = read.unwrap_or(Gap { silent_since: None, live_at: event.received_at, reason: "unreadable".to_owned() });
     tx.insert_gap(&NewGap {
         account_id: event.account_id,
         api_system_id: event.api_system_id,

@@ -24,7 +24,7 @@ use super::discovery::{Cadence, Change, Sighting, retry_pause};
 use super::key_schedule::{Lane, Order, Pace};
 use super::listen_keys::command::AccountCommand;
 use super::listen_keys::{ListenKeys, VenueAnswer, VenueCall};
-use crate::domain::limits::{ROW_BATCH_MAX, TROUBLES_NAMED_MAX};
+use crate::domain::limits::{DATABASE_SILENCE_SHOWN, GAP_BATCH_MAX, ROW_BATCH_MAX, TROUBLES_NAMED_MAX};
 use crate::domain::{Mono, Now, Random, Wall};
 use crate::store::StoreError;
 
@@ -48,8 +48,10 @@ pub struct Control {
     keys: ListenKeys,
     gaps: GapBook,
     database: Database,
-    /// A chore is being done; there is one at a time.
-    is_busy: bool,
+    /// Since when a chore is being done; there is one at a time.
+    busy_since: Option<Mono>,
+    /// Gaps were written last: other rows are next, if there are any.
+    is_rows_turn: bool,
     last_look_at: Option<Wall>,
     last_keep_alive_at: Option<Wall>,
     rows_refused: u64,
@@ -73,7 +75,8 @@ impl Control {
             keys: ListenKeys::new(config.pace, random.fork()),
             gaps: GapBook::default(),
             database: Database::default(),
-            is_busy: false,
+            busy_since: None,
+            is_rows_turn: false,
             last_look_at: None,
             last_keep_alive_at: None,
             rows_refused: 0,
@@ -105,9 +108,9 @@ impl Control {
 
     /// The next thing to do at the database, one at a time; its outcome must be handed in.
     pub fn poll_chore(&mut self, now: Now) -> Option<Chore> {
-        if !self.is_busy && self.cadence.due() <= now.mono {
+        if self.busy_since.is_none() && self.cadence.due() <= now.mono {
             self.cadence.started(now.mono);
-            self.is_busy = true;
+            self.busy_since = Some(now.mono);
             return Some(Chore::Look);
         }
         self.poll_write(now)
@@ -116,18 +119,24 @@ impl Control {
     /// Of the chores, only what is to be written: at the end.
     pub fn poll_write(&mut self, now: Now) -> Option<Chore> {
         let is_due = self.database.not_before <= now.mono && (self.keys.rows().due() <= now.mono || self.gaps.is_due());
-        if self.is_busy || !is_due {
+        if self.busy_since.is_some() || !is_due {
             return None;
         }
-        self.is_busy = true;
+        self.busy_since = Some(now.mono);
+        // Gaps go alone, so that they are settled as soon as they are committed, and in turn with the rest.
+        let are_gaps_next = self.gaps.is_due() && !(self.is_rows_turn && self.keys.rows().due() <= now.mono);
+        self.is_rows_turn = are_gaps_next;
+        if are_gaps_next {
+            return Some(Chore::Write(WriteBatch { gaps: self.gaps.take(GAP_BATCH_MAX), ..WriteBatch::default() }));
+        }
         let rows = self.keys.rows().take(ROW_BATCH_MAX, now.mono);
-        Some(Chore::Write(WriteBatch { rows, gaps: self.gaps.take(ROW_BATCH_MAX) }))
+        Some(Chore::Write(WriteBatch { rows, gaps: Vec::new() }))
     }
 
     /// When [`Control::poll_chore`] may have something.
     #[must_use]
     pub fn next_chore_at(&mut self) -> Mono {
-        if self.is_busy {
+        if self.busy_since.is_some() {
             return Mono::NEVER;
         }
         let write = if self.gaps.is_due() { Mono::ZERO } else { self.keys.rows().due() };
@@ -136,7 +145,7 @@ impl Control {
 
     /// What a look brought. On an error nothing changes: nobody is reaped because a database cannot be read.
     pub fn handle_look(&mut self, look: Result<Sighting, StoreError>, now: Now) {
-        self.is_busy = false;
+        self.busy_since = None;
         match look {
             Ok(sighting) => {
                 self.cadence.succeeded();
@@ -155,7 +164,7 @@ impl Control {
 
     /// What became of a batch.
     pub fn handle_written(&mut self, written: Written, now: Now) {
-        self.is_busy = false;
+        self.busy_since = None;
         let Written { left, fault, gone, refused } = written;
         self.keys.rows().put_back(left.rows);
         self.gaps.settle(left.gaps);
@@ -192,6 +201,22 @@ impl Control {
         self.keys.handle_doubt(account, now);
     }
 
+    /// Somebody has mended what the venue refused: accounts that wait after failures are tried now.
+    pub fn retry_refused(&mut self, now: Now) {
+        self.keys.handle_retry(now);
+    }
+
+    /// See [`KeySchedule::address_banned_for`](super::key_schedule::KeySchedule::address_banned_for).
+    #[must_use]
+    pub fn address_banned_for(&self, now: Now) -> Duration {
+        self.keys.schedule().address_banned_for(now.mono)
+    }
+
+    /// While the spool is shut no new keys are asked for.
+    pub fn hold_new_keys(&mut self, are_held: bool) {
+        self.keys.hold_new_keys(are_held);
+    }
+
     /// The account's socket was active, pings included; as often as one likes.
     pub fn handle_activity(&mut self, account: i64, at: Wall) {
         if self.keys.is_streamed(account) {
@@ -199,14 +224,20 @@ impl Control {
         }
     }
 
-    /// A gap for `stream_gaps`.
+    /// A gap for `stream_gaps`; its number, see [`GapBook`].
     ///
     /// # Errors
     /// [`GapsFull`]: bring it again later.
-    pub fn offer_gap(&mut self, gap: WaitingGap) -> Result<(), GapsFull> {
+    pub fn offer_gap(&mut self, gap: WaitingGap) -> Result<u64, GapsFull> {
         let answer = self.gaps.offer(gap);
         self.gaps_turned_away += u64::from(answer.is_err());
         answer
+    }
+
+    /// The number up to which all gaps have their row.
+    #[must_use]
+    pub fn gaps_settled(&self) -> u64 {
+        self.gaps.settled()
     }
 
     /// Gaps without a row yet.
@@ -229,12 +260,19 @@ impl Control {
             keys: self.keys.counts(),
             last_look_at: self.last_look_at,
             last_keep_alive_at: self.last_keep_alive_at,
-            database_fault: self.database.fault.clone(),
+            database_fault: self.database_silence(now).or_else(|| self.database.fault.clone()),
             rows_waiting: self.keys.rows().len(),
             gaps_waiting: self.gaps.len(),
             rows_refused: self.rows_refused,
             gaps_turned_away: self.gaps_turned_away,
         }
+    }
+
+    /// A session whose server stands still waits for it, in bounds that only the server could hold; people must know.
+    fn database_silence(&self, now: Now) -> Option<Arc<str>> {
+        let waited = now.mono.since(self.busy_since?);
+        (waited >= DATABASE_SILENCE_SHOWN)
+            .then(|| format!("the database has not answered for {} s", waited.as_secs()).into())
     }
 
     fn database_answered(&mut self) {

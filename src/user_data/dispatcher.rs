@@ -12,6 +12,7 @@ mod poison;
 mod recovery;
 mod status;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -87,7 +88,7 @@ pub struct Dispatcher<D: Disk> {
     /// The batch may be on the queue already: it must stay as it is.
     is_closed: bool,
     acks: Acks,
-    waiting_rows: Vec<GapNotice>,
+    waiting_rows: VecDeque<GapNotice>,
     poison: PoisonBox,
     /// The sink was asked what it still has.
     is_known: bool,
@@ -139,7 +140,7 @@ impl<D: Disk> Dispatcher<D> {
             batch: JobBatch::new(),
             is_closed: false,
             acks,
-            waiting_rows: Vec::new(),
+            waiting_rows: VecDeque::new(),
             poison: PoisonBox::default(),
             is_known: false,
             next_health: Mono::ZERO,
@@ -269,9 +270,9 @@ impl<D: Disk> Dispatcher<D> {
             Kind::Liveness => return self.acks.handle_seen(position),
             Kind::Gap => {
                 if let Some(notice) = GapNotice::read(record) {
-                    self.acks.await_row(position, now);
                     if self.waiting_rows.len() < GAP_ROWS_MAX {
-                        self.waiting_rows.push(notice);
+                        self.acks.await_row(position, now);
+                        self.waiting_rows.push_back(notice);
                     } else {
                         self.own.let_go += 1;
                         tracing::error!(
@@ -363,10 +364,13 @@ impl<D: Disk> Dispatcher<D> {
     /// Rows, quarantine files and damage that wait.
     fn tend(&mut self, now: Mono) {
         let rows = &self.parts.rows;
-        let offered = self.waiting_rows.iter().take_while(|notice| rows.offer(notice)).count();
-        self.waiting_rows.drain(..offered);
-        if self.acks.awaits_rows() && self.waiting_rows.is_empty() && rows.is_settled() {
-            self.acks.handle_rows_settled();
+        while let Some(number) = self.waiting_rows.front().and_then(|notice| rows.offer(notice)) {
+            if let Some(notice) = self.waiting_rows.pop_front() {
+                self.acks.handle_row_offered(notice.identity.position, number);
+            }
+        }
+        if self.acks.awaits_rows() {
+            self.acks.handle_rows_settled(rows.settled());
         }
         if let Some(position) = self.poison.retry(&self.parts.reader, now) {
             self.acks.handle_quarantined(position);
@@ -399,8 +403,10 @@ impl<D: Disk> Dispatcher<D> {
             return;
         }
         self.next_show = now.plus(DISPATCH_IDLE_MAX);
-        let positions = self.parts.reader.status().positions;
-        self.own.behind = positions.written - positions.acked;
+        let spool = self.parts.reader.status();
+        let at_hand = self.read.len() - self.at + self.batch.len();
+        self.own.behind = spool.undispatched + at_hand as u64;
+        self.own.unacknowledged = spool.unacknowledged;
         self.own.frame_to_job = self.latency.latency();
         self.status.lock().clone_from(&self.own);
     }

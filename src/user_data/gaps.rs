@@ -26,8 +26,9 @@ impl GapNotice {
 
 /// Where gaps become rows: the control threads.
 pub trait GapRows: Send {
-    /// Hands one over. `false`: too many wait; it is brought again.
-    fn offer(&self, gap: &GapNotice) -> bool;
-    /// Whether all that were handed over have their row.
-    fn is_settled(&self) -> bool;
+    /// Hands one over; its number, higher than those before it, or 0 where none is needed. `None`: too many wait; it is
+    /// brought again.
+    fn offer(&self, gap: &GapNotice) -> Option<u64>;
+    /// The number up to which all that were handed over have their row, or never will.
+    fn settled(&self) -> u64;
 }

@@ -10,6 +10,7 @@
 mod address;
 #[cfg(test)]
 mod tests;
+mod times;
 #[cfg(test)]
 mod week;
 
@@ -17,9 +18,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::address::Address;
+use self::times::Times;
 use crate::domain::limits::{
-    KEEP_ALIVE_FRESH, KEEP_ALIVE_SECOND_TRY, KEEP_ALIVE_SPACING, KEY_CREATE_SPACING, LISTEN_KEY_DOUBT_AFTER,
-    LISTEN_KEY_LIFE, RENEWAL_CALM, RENEWAL_SPACING_MAX, RENEWAL_SPACING_MIN, WEIGHT_BUSY, WEIGHT_FULL,
+    DISCOVERY_SPACING_MIN, KEEP_ALIVE_FRESH, KEEP_ALIVE_SECOND_TRY, KEEP_ALIVE_SPACING, KEY_CREATE_SPACING,
+    LISTEN_KEY_DOUBT_AFTER, WEIGHT_BUSY, WEIGHT_FULL,
 };
 use crate::domain::{Mono, Now, Random, Wall};
 use crate::exchange::binance::listen_key::{KeyCall, Refusal};
@@ -116,20 +118,11 @@ pub struct KeySchedule {
     is_second_try: bool,
     keep_alive_from: Mono,
     create_from: Mono,
+    /// When somebody last asked for refused accounts to be tried at once.
+    hurried_at: Option<Mono>,
+    /// No new key is asked for: nobody could record what its socket brings.
+    are_creates_held: bool,
     tickets: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    has_key: bool,
-    /// A call of the account's own: a new key, a retry, a doubt. NEVER: the beat decides.
-    asks_at: Mono,
-    extended_at: Mono,
-    asked_new_at: Option<Mono>,
-    renewals: u32,
-    failures: u32,
-    is_doubtful: bool,
-    in_flight: Option<u64>,
 }
 
 impl KeySchedule {
@@ -144,6 +137,8 @@ impl KeySchedule {
             is_second_try: false,
             keep_alive_from: Mono::ZERO,
             create_from: Mono::ZERO,
+            hurried_at: None,
+            are_creates_held: false,
             tickets: 0,
         }
     }
@@ -180,6 +175,27 @@ impl KeySchedule {
         if let Some(times) = self.accounts.get_mut(&account) {
             (times.has_key, times.asks_at, times.failures, times.in_flight) = (false, now, 0, None);
         }
+    }
+
+    /// Somebody has mended what the venue refused: accounts that wait after failures are called on now, each lane at its own
+    /// pace, and not while this address is held. However often it is said, an account is called on once in
+    /// [`DISCOVERY_SPACING_MIN`] for it. A refusal that comes again waits as long as it would have.
+    pub fn retry_failed(&mut self, now: Mono) {
+        let from = match self.hurried_at {
+            Some(ahead) if ahead > now => ahead,
+            Some(before) => now.max(before.plus(DISCOVERY_SPACING_MIN)),
+            None => now,
+        };
+        self.hurried_at = Some(from);
+        for times in self.accounts.values_mut().filter(|times| times.failures > 0) {
+            times.asks_at = times.asks_at.min(from);
+        }
+    }
+
+    /// Whether new keys wait: while the spool is shut nobody could record what their sockets bring. Keys that accounts have
+    /// are extended all the same.
+    pub fn hold_creates(&mut self, are_held: bool) {
+        self.are_creates_held = are_held;
     }
 
     /// Something is odd about the account's key: it is asked for by POST soon.
@@ -309,6 +325,12 @@ impl KeySchedule {
         (!left.is_zero()).then(|| Wall::from_micros(now.wall.as_micros().saturating_add(micros)))
     }
 
+    /// How long this address is banned as far as answers have said so; zero while it is not.
+    #[must_use]
+    pub fn address_banned_for(&self, now: Mono) -> Duration {
+        self.address.banned_for(now)
+    }
+
     /// Accounts that have a key and no failure since its last extension.
     #[must_use]
     pub fn healthy(&self) -> usize {
@@ -319,6 +341,7 @@ impl KeySchedule {
         let open_from = self.address.open_from()?;
         let idle = self.accounts.iter().filter(|(_, times)| times.in_flight.is_none());
         let next = match lane {
+            Lane::Create if self.are_creates_held => return None,
             Lane::Create => {
                 let wanting = idle.filter(|(_, times)| !times.has_key);
                 let (&account, times) = wanting.min_by_key(|(_, times)| times.asks_at)?;
@@ -349,34 +372,6 @@ struct Next {
     at: Mono,
     account: i64,
     is_beat: bool,
-}
-
-impl Times {
-    fn is_healthy(&self) -> bool {
-        self.has_key && self.failures == 0
-    }
-
-    fn lost_at(&self) -> Mono {
-        self.extended_at.plus(LISTEN_KEY_LIFE)
-    }
-
-    fn granted(&mut self, now: Mono) {
-        (self.has_key, self.asks_at, self.extended_at) = (true, Mono::NEVER, now);
-        (self.failures, self.is_doubtful) = (0, false);
-    }
-
-    /// A call in flight is about the dead key, so its answer will be stale.
-    fn renew(&mut self, now: Mono) {
-        if !self.has_key {
-            return;
-        }
-        (self.has_key, self.in_flight) = (false, None);
-        let asked = self.asked_new_at.unwrap_or(Mono::ZERO);
-        self.renewals = if now.since(asked) >= RENEWAL_CALM { 0 } else { self.renewals.saturating_add(1) };
-        let doublings = self.renewals.saturating_sub(1).min(16);
-        let spacing = (RENEWAL_SPACING_MIN * (1 << doublings)).min(RENEWAL_SPACING_MAX);
-        self.asks_at = if self.renewals == 0 { now } else { now.max(asked.plus(spacing)) };
-    }
 }
 
 /// Between three and five quarters of `pause`, so that accounts that failed together do not come back together.

@@ -198,6 +198,16 @@ impl ListenKeys {
         self.schedule.doubt(account, now.mono);
     }
 
+    /// See [`KeySchedule::retry_failed`].
+    pub fn handle_retry(&mut self, now: Now) {
+        self.schedule.retry_failed(now.mono);
+    }
+
+    /// See [`KeySchedule::hold_creates`].
+    pub fn hold_new_keys(&mut self, are_held: bool) {
+        self.schedule.hold_creates(are_held);
+    }
+
     /// The account's row was not there to be updated: somebody removed it, but the account is streamed.
     pub fn handle_missing_row(&mut self, account: i64, now: Now) {
         let held = self.accounts.get(&account).and_then(|known| known.key.as_ref());

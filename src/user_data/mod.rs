@@ -36,4 +36,5 @@ pub mod listen_keys;
 pub mod registry;
 pub mod rules;
 pub mod spooler;
+pub mod weight_meter;
 pub mod worker;

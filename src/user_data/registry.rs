@@ -123,6 +123,8 @@ impl AccountCell {
 #[derive(Default)]
 pub struct Accounts {
     cells: RwLock<HashMap<AccountId, Arc<AccountCell>>>,
+    /// Taken out and not yet told to who asks.
+    removed: Mutex<Vec<AccountId>>,
 }
 
 impl Accounts {
@@ -139,7 +141,17 @@ impl Accounts {
 
     /// Takes an account out.
     pub fn remove(&self, account: AccountId) -> Option<Arc<AccountCell>> {
-        self.cells.write().remove(&account)
+        let cell = self.cells.write().remove(&account);
+        if cell.is_some() {
+            self.removed.lock().push(account);
+        }
+        cell
+    }
+
+    /// Those that were taken out since the last call; some may be back. For the spooler alone.
+    #[must_use]
+    pub fn take_removed(&self) -> Vec<AccountId> {
+        std::mem::take(&mut self.removed.lock())
     }
 
     /// One account.

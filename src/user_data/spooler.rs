@@ -2,11 +2,13 @@
 //!
 //! While the spool takes nothing (full, disk broken, syncs behind) what was taken stays here, all streams pause, and it is
 //! tried again; an account over its share pauses alone, its records wait here in order. A liveness mark every
-//! [`LIVENESS_MARK_EVERY`] says when each account was last alive, never more than what is written bears out.
+//! [`LIVENESS_MARK_EVERY`] says when each account was last alive, never more than what is written bears out. An account
+//! that is not hosted any more is forgotten once all its frames are acknowledged, so that accounts may come and go for ever.
 //!
 //! A turn is one bounded piece of work, so that a test drives it without the thread.
 
 mod flow;
+mod leaving;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +25,9 @@ use crate::domain::limits::{
     LIVENESS_MARK_EVERY, SPOOL_ACCOUNTS_MAX, SPOOL_RETRY_MIN, SPOOLER_DAMAGE_MAX, SPOOLER_IDLE_MAX,
 };
 use crate::domain::{Mono, Now, Wall};
-use crate::spool::{AccountId, Appender, Batch, Disk, Entry, ExchangeId, Gap, Kind, LivenessEntry, SpoolStatus};
+use crate::spool::{
+    AccountId, AppendError, Appender, Batch, Disk, Entry, ExchangeId, Gap, Kind, LivenessEntry, SpoolStatus,
+};
 
 /// Records of the spool that could not be read again, met by the dispatcher: frames between two instants are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub struct Spooler<D: Disk> {
     heard: Vec<(AccountId, Wall)>,
     /// Signs of life that are borne out and not yet marked.
     alive: HashMap<AccountId, Wall>,
+    /// Accounts that are not hosted any more and not yet forgotten, and when they may be.
+    leaving: BTreeMap<AccountId, Mono>,
     /// Accounts that paused because the lane was full.
     paused: Vec<AccountId>,
     taken: Taken,
@@ -129,6 +135,7 @@ impl<D: Disk> Spooler<D> {
             held: BTreeMap::new(),
             heard: Vec::new(),
             alive: HashMap::new(),
+            leaving: BTreeMap::new(),
             paused: Vec::new(),
             taken: Taken::default(),
             marks: Batch::new(),
@@ -188,6 +195,7 @@ impl<D: Disk> Spooler<D> {
         self.tell_loops(now);
         if now.mono >= self.next_show {
             self.next_show = now.mono.plus(SPOOLER_IDLE_MAX);
+            self.forget_leaving(now.mono);
             self.show();
         }
         let wait = match self.flow {
@@ -266,6 +274,9 @@ impl<D: Disk> Spooler<D> {
                 }
                 Err(error) => {
                     self.pending.push_front((batch, lane));
+                    if matches!(error, AppendError::TooManyAccounts) && self.forget_strangers() {
+                        continue;
+                    }
                     self.shut(&error, now);
                     break;
                 }

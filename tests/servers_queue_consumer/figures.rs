@@ -37,7 +37,7 @@ fn a_push_onto_an_idle_queue_is_in_hand_at_once() {
         .collect();
     consumer.join().unwrap();
     latencies.sort_unstable();
-    println!("push to hand on an idle queue: p50 {:?}, p99 {:?}", latencies[100], latencies[198]);
+    eprintln!("push to hand on an idle queue: p50 {:?}, p99 {:?}", latencies[100], latencies[198]);
     assert!(latencies[100] < Duration::from_millis(20), "{:?}", latencies[100]);
 }
 
@@ -60,7 +60,7 @@ fn ten_thousand_jobs_go_through() {
         side.source.ack(&jobs.iter().map(|job| job.ticket).collect::<Vec<_>>()).unwrap();
     }
     let took = started.elapsed();
-    println!("{JOBS} jobs reserved and acked in batches of 64 in {took:?}: {:.0}/s", JOBS as f64 / took.as_secs_f64());
+    eprintln!("{JOBS} jobs reserved and acked in batches of 64 in {took:?}: {:.0}/s", JOBS as f64 / took.as_secs_f64());
     check_counts(&mut server.client(), 0, 0);
     assert!(took < Duration::from_secs(60), "{took:?}");
 }

@@ -1,12 +1,13 @@
 //! One reserver a queue: hand-overs, deaths, sleep, lost memory.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kraite_streams::queue::{JobSource as _, Lease, PushErrorClass};
 
-use crate::redis_server::{RedisServer, wait_for};
+use crate::redis_server::{PATIENCE, RedisServer, wait_for};
 use crate::rig::{Rig, config};
 use crate::side::{Side, check_counts, each, keys, lost, shown};
 
@@ -36,7 +37,8 @@ fn child_does_as_it_is_told() {
             (other, _) => panic!("{other}"),
         };
         // On a line of its own, whatever the test harness has printed before.
-        println!("\n> {}", answer.map_or_else(|error| error.class.to_string(), |number| number.to_string()));
+        let answer = answer.map_or_else(|error| error.class.to_string(), |number| number.to_string());
+        writeln!(std::io::stdout(), "\n> {answer}").unwrap();
     }
 }
 
@@ -125,7 +127,7 @@ fn a_holder_that_slept_through_its_lease_is_told_so() {
     let mut client = server.client();
     let mut rig = Rig::new(&server);
     rig.push_next(20);
-    let mut other = Other::start(&server, 1_000);
+    let mut other = Other::start(&server, 2_000);
     assert_eq!(other.ask("hold -"), "1");
     assert_eq!(other.ask("take 10"), "10");
     other.signal("-STOP");
@@ -154,7 +156,7 @@ fn a_lease_that_ran_out_and_that_nobody_took_goes_on() {
     let mut client = server.client();
     let mut rig = Rig::new(&server);
     rig.push_next(20);
-    let mut side = Side::with(config(&server.url()), Duration::from_millis(50));
+    let mut side = Side::with(config(&server.url()), Duration::from_millis(1_500));
     assert_eq!(side.hold(), 1);
     let jobs = side.take(10);
     let is_gone = |client: &mut redis::Connection| redis::cmd("EXISTS").arg(keys().lease).query(client) == Ok(0);
@@ -224,7 +226,7 @@ fn many_that_want_the_lease_get_it_one_after_another() {
             std::thread::spawn(move || {
                 let mut done = Vec::new();
                 let mut side = Side::with(config(&url), Duration::from_secs(600));
-                let deadline = Instant::now() + crate::redis_server::PATIENCE;
+                let deadline = Instant::now() + PATIENCE;
                 while Instant::now() < deadline {
                     let Lease::Held { fence } = side.source.keep_lease().unwrap() else {
                         std::thread::sleep(Duration::from_millis(1));
@@ -288,5 +290,54 @@ fn a_killed_server_goes_on_where_it_was() {
     );
     assert_eq!(side.hold(), 2);
     side.source.ack(&[jobs[0].ticket]).unwrap();
+    check_counts(&mut server.client(), 0, 0);
+}
+
+/// The same under load: killed between any two bytes, a server that syncs each write forgets nothing that it answered.
+#[test]
+fn kills_in_the_middle_repeat_what_was_not_answered_and_lose_nothing() {
+    const JOBS: u64 = 1_500;
+    let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut rig = Rig::new(&server);
+    for _ in 0..JOBS / 50 {
+        rig.push_next(50);
+    }
+    let mut side = Side::new(&server);
+    let consumer = std::thread::spawn(move || {
+        let (mut acked, mut failures) = (BTreeSet::new(), 0);
+        let deadline = Instant::now() + PATIENCE;
+        let mut jobs = Vec::new();
+        while (acked.len() as u64) < JOBS {
+            assert!(Instant::now() < deadline, "{} of {JOBS} acked", acked.len());
+            jobs.clear();
+            let taken = side.source.keep_lease().and_then(|_| side.source.reserve(3, Duration::ZERO, &mut jobs));
+            if taken.is_err() {
+                failures += 1;
+                std::thread::sleep(Duration::from_millis(2));
+                continue;
+            }
+            let tickets: Vec<_> = jobs.iter().map(|job| job.ticket).collect();
+            let deadline = Instant::now() + PATIENCE;
+            // Said again until it is answered, as the worker does.
+            while let Err(error) = side.source.ack(&tickets) {
+                assert!(Instant::now() < deadline, "{error}");
+                let _ = side.source.keep_lease();
+                failures += 1;
+            }
+            for (position, attempt) in shown(&jobs) {
+                assert!(acked.insert(position), "{position} came again after its ack was answered");
+                assert_eq!(attempt, 1, "what was handed out unheard counts as never tried");
+            }
+        }
+        (acked, failures)
+    });
+    for pause in [40, 90, 170] {
+        std::thread::sleep(Duration::from_millis(pause));
+        server.kill();
+        server.restart();
+    }
+    let (acked, failures) = consumer.join().unwrap();
+    assert!(acked.into_iter().eq(1..=JOBS));
+    eprintln!("{failures} calls met a dead server");
     check_counts(&mut server.client(), 0, 0);
 }

@@ -16,6 +16,7 @@ fn jobs_come_in_order_and_are_gone_when_acked() {
     let mut side = Side::holding(&server);
     assert_eq!(side.take(10), vec![]);
     rig.push_next(50);
+    let before = side.clock.seconds();
     let first = side.take(20);
     assert_eq!(shown(&first), each(1..=20, 1));
     assert_eq!(first.iter().map(|job| &job.body).collect::<Vec<_>>(), rig.pushed[..20].iter().collect::<Vec<_>>());
@@ -24,9 +25,9 @@ fn jobs_come_in_order_and_are_gone_when_acked() {
     let second = side.take(100);
     assert_eq!(shown(&second), each(21..=50, 1));
     check_counts(&mut client, 0, 50);
-    let now = side.clock.seconds();
+    let after = side.clock.seconds();
     for (_, lapse) in set(&mut client, &keys().reserved) {
-        assert!((now..=now + 5).contains(&(lapse - RETRY_AFTER.as_secs() as i64)), "{lapse} {now}");
+        assert!((before..=after).contains(&(lapse - RETRY_AFTER.as_secs() as i64)), "{lapse}");
     }
     // In any order, and again.
     let mut tickets: Vec<_> = first.iter().chain(&second).map(|job| job.ticket).collect();
@@ -48,15 +49,16 @@ fn a_released_job_comes_when_it_is_due_with_its_attempt_counted() {
     let mut side = Side::holding(&server);
     rig.push_next(2);
     let jobs = side.take(2);
-    side.source.release(jobs[0].ticket, Duration::from_millis(9_500)).unwrap();
+    let before = side.clock.seconds();
+    side.source.release(jobs[0].ticket, Duration::from_millis(59_500)).unwrap();
+    let after = side.clock.seconds();
     side.source.release(jobs[0].ticket, Duration::ZERO).unwrap();
     let delayed = set(&mut client, &keys().delayed);
     assert_eq!(delayed.len(), 1);
-    let in_seconds = delayed[0].1 - side.clock.seconds();
-    assert!((8..=10).contains(&in_seconds), "whole seconds, rounded up: {in_seconds}");
+    assert!((before..=after).contains(&(delayed[0].1 - 60)), "whole seconds, rounded up");
     check_counts(&mut client, 0, 1);
     assert_eq!(side.take(2), vec![]);
-    side.clock.advance(Duration::from_secs(11));
+    side.clock.advance(Duration::from_secs(60));
     let again = side.take(2);
     assert_eq!(shown(&again), [(1, 2)]);
     side.source.ack(&[again[0].ticket, jobs[1].ticket]).unwrap();
@@ -72,11 +74,11 @@ fn a_lapsed_reservation_comes_again_first_and_its_old_ticket_does_nothing() {
     let mut side = Side::holding(&server);
     rig.push_next(30);
     let old = side.take(20);
-    side.clock.advance(RETRY_AFTER - Duration::from_secs(5));
+    side.clock.advance(RETRY_AFTER - Duration::from_secs(40));
     side.source.extend().unwrap();
-    side.clock.advance(RETRY_AFTER - Duration::from_secs(5));
+    side.clock.advance(RETRY_AFTER - Duration::from_secs(40));
     assert_eq!(shown(&side.take(1)), [(21, 1)], "extended in time, nothing lapses");
-    side.clock.advance(Duration::from_secs(10));
+    side.clock.advance(Duration::from_secs(40));
     let again = side.take(25);
     assert_eq!(shown(&again), [each(1..=20, 2), each(22..=26, 1)].concat());
     side.source.ack(&old.iter().map(|job| job.ticket).collect::<Vec<_>>()).unwrap();

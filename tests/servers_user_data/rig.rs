@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kraite_streams::domain::Wall;
+use kraite_streams::ops::status::UserDataStatus;
 use kraite_streams::queue::JobReader;
 use kraite_streams::sim::{AccountCredentials, AccountsConfig, SimConfig, SimHandle, Simulator};
 
@@ -13,6 +14,10 @@ use crate::redis_server::RedisServer;
 
 pub const SETTINGS: &str = "kraite-streams.toml";
 pub const KEY: &str = "laravel_database_queues:user-data-stream";
+/// A daemon of which nothing moves for so long is stuck, however busy the machine is.
+pub const STILL_MAX: Duration = Duration::from_secs(30);
+/// Jobs that are fetched at a time.
+const JOBS_PAGE: isize = 5_000;
 
 pub fn simulator(accounts: usize, frames_per_second: f64) -> SimHandle {
     let accounts = AccountsConfig { count: accounts, frames_per_second, ..AccountsConfig::default() };
@@ -73,6 +78,36 @@ pub fn wait_live(daemon: &mut Daemon, accounts: u64) {
     });
 }
 
+/// What the daemon shows of its accounts, as soon as it shows anything.
+#[track_caller]
+pub fn user_data(daemon: &mut Daemon) -> UserDataStatus {
+    let status = daemon.wait_status("accounts in the status", |status| status.user_data.is_some());
+    status.user_data.expect("waited for")
+}
+
+/// Waits as long as `number` moves: fails once it has not changed for [`STILL_MAX`].
+#[track_caller]
+pub fn wait_moving(
+    what: &str,
+    daemon: &mut Daemon,
+    number: fn(&UserDataStatus) -> u64,
+    mut is_so: impl FnMut(&UserDataStatus) -> bool,
+) -> UserDataStatus {
+    let (mut last, mut moved_at) = (None, Instant::now());
+    loop {
+        let now = user_data(daemon);
+        if is_so(&now) {
+            return now;
+        }
+        let number = Some(number(&now));
+        if number != last {
+            (last, moved_at) = (number, Instant::now());
+        }
+        assert!(moved_at.elapsed() < STILL_MAX, "{what} did not come; {now:#?}\n{}", daemon.log(SETTINGS));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// The connection that each account has, by index; `None` = none or more than one.
 pub fn connections(sim: &SimHandle) -> Vec<Option<u64>> {
     let of = |account: usize| {
@@ -102,64 +137,84 @@ pub struct Queued {
     pub positions: Vec<([u8; 16], u64, Option<u64>)>,
 }
 
+/// All that lies on the queue, by account.
 pub fn queued(redis: &RedisServer) -> BTreeMap<u64, Queued> {
     let mut connection = redis.client();
-    let bodies: Vec<Vec<u8>> = redis::cmd("LRANGE").arg(KEY).arg(0).arg(-1).query(&mut connection).unwrap();
     let mut reader = JobReader::new();
     let mut accounts: BTreeMap<u64, Queued> = BTreeMap::new();
-    for body in bodies {
-        let job = reader.read(&body).unwrap();
-        let account = accounts.entry(job.account).or_default();
-        match job.kind {
-            "frame" => account.frames.push(job.raw.to_vec()),
-            "gap" => {
-                let gap: serde_json::Value = serde_json::from_slice(job.raw).unwrap();
-                let since = gap["silent_since_us"].as_i64().unwrap_or(0);
-                account.gaps.push((Wall::from_micros(since), Wall::from_micros(gap["live_at_us"].as_i64().unwrap())));
+    for from in (0..).step_by(JOBS_PAGE as usize) {
+        let page = redis::cmd("LRANGE").arg(KEY).arg(from).arg(from + JOBS_PAGE - 1).query(&mut connection);
+        let bodies: Vec<Vec<u8>> = page.unwrap();
+        for body in &bodies {
+            let job = reader.read(body).unwrap();
+            let account = accounts.entry(job.account).or_default();
+            match job.kind {
+                "frame" => account.frames.push(job.raw.to_vec()),
+                "gap" => {
+                    let gap: serde_json::Value = serde_json::from_slice(job.raw).unwrap();
+                    let since = gap["silent_since_us"].as_i64().unwrap_or(0);
+                    let live_at = gap["live_at_us"].as_i64().unwrap();
+                    account.gaps.push((Wall::from_micros(since), Wall::from_micros(live_at)));
+                }
+                other => panic!("a job of the kind {other}"),
             }
-            other => panic!("a job of the kind {other}"),
+            account.positions.push((job.epoch, job.position, job.previous));
         }
-        account.positions.push((job.epoch, job.position, job.previous));
+        if bodies.is_empty() {
+            break;
+        }
     }
     accounts
 }
 
-/// Waits until every spooled record is acknowledged by the queue, then holds the queue against the exchange's ledger.
+/// Waits until the queue agrees with the exchange's ledger: its last frames may still be under way through the daemon.
 #[track_caller]
 pub fn assert_ledgers_agree(sim: &SimHandle, redis: &RedisServer, daemon: &mut Daemon) {
     sim.quiesce();
     assert!(sim.wait_delivered(PATIENCE), "frames of the exchange are still under way");
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let (mut jobs, mut moved_at) = (0, Instant::now());
     loop {
         let queued = queued(redis);
-        let mut complaints = Vec::new();
-        for account in sim.accounts() {
-            let ledger = sim.account_ledger(account.index);
-            assert_eq!(ledger.unrecorded, 0, "the exchange's own ledger overflowed");
-            let empty = Queued::default();
-            let mine = queued.get(&(account.index as u64 + 1)).unwrap_or(&empty);
-            let verdict = ledger.judge(mine.frames.iter().map(Vec::as_slice), &mine.gaps);
-            if !verdict.is_clean() {
-                complaints.push(format!(
-                    "account {}: {} frames neither queued nor in a gap, {} foreign, {} impossible, {} out of order; {} queued, \
-                     {} gaps; the first: {:?}",
-                    account.index,
-                    verdict.uncovered.len(),
-                    verdict.foreign,
-                    verdict.impossible,
-                    verdict.disordered,
-                    verdict.distinct,
-                    mine.gaps.len(),
-                    verdict.uncovered.first()
-                ));
-            }
-        }
+        let complaints = complaints(sim, &queued);
         if complaints.is_empty() {
-            let frames: usize = queued.values().map(|account| account.frames.len()).sum();
-            assert!(frames > 100, "only {frames} frames were queued");
             return;
         }
-        assert!(Instant::now() < deadline, "{}\n{}", complaints.join("\n"), daemon.log(SETTINGS));
+        let now = queued.values().map(|account| account.positions.len()).sum();
+        if jobs != now {
+            (jobs, moved_at) = (now, Instant::now());
+        }
+        assert!(moved_at.elapsed() < STILL_MAX, "{}\n{}", complaints.join("\n"), daemon.log(SETTINGS));
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// What is wrong with these jobs by the exchange's ledger, in words.
+fn complaints(sim: &SimHandle, queued: &BTreeMap<u64, Queued>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for account in sim.accounts() {
+        let ledger = sim.account_ledger(account.index);
+        assert_eq!(ledger.unrecorded, 0, "the exchange's own ledger overflowed");
+        let empty = Queued::default();
+        let mine = queued.get(&(account.index as u64 + 1)).unwrap_or(&empty);
+        let verdict = ledger.judge(mine.frames.iter().map(Vec::as_slice), &mine.gaps);
+        if !verdict.is_clean() {
+            complaints.push(format!(
+                "account {}: {} frames neither queued nor in a gap, {} foreign, {} impossible, {} out of order; {} queued, \
+                 {} gaps; the first: {:?}",
+                account.index,
+                verdict.uncovered.len(),
+                verdict.foreign,
+                verdict.impossible,
+                verdict.disordered,
+                verdict.distinct,
+                mine.gaps.len(),
+                verdict.uncovered.first()
+            ));
+        }
+    }
+    let frames: usize = queued.values().map(|account| account.frames.len()).sum();
+    if frames <= 100 {
+        complaints.push(format!("only {frames} frames were queued"));
+    }
+    complaints
 }

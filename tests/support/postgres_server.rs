@@ -115,6 +115,32 @@ impl PostgresServer {
         child.wait().unwrap();
     }
 
+    /// SIGSTOP to the server and every session: it takes connections and answers nothing.
+    pub fn freeze(&self) {
+        self.signal_all("-STOP");
+    }
+
+    /// SIGCONT to all of them.
+    pub fn thaw(&self) {
+        self.signal_all("-CONT");
+    }
+
+    fn signal_all(&self, signal: &str) {
+        let postmaster = self.child.as_ref().expect("the server runs").id().to_string();
+        // The postmaster first: it must not start a process that is missed.
+        let kill = |pid: &str| Command::new("kill").args([signal, pid]).status().unwrap();
+        let _ = kill(&postmaster);
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+        for pid in processes.filter_map(|name| name.into_string().ok()).filter(|name| name.parse::<u32>().is_ok()) {
+            // `pid (name) state ppid …`; one that has ended meanwhile needs no signal.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+            if parent == Some(postmaster.as_str()) {
+                kill(&pid);
+            }
+        }
+    }
+
     /// Starts a server that was killed, on the same port and folder.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "the server was killed before");
@@ -178,6 +204,10 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
+        if self.child.is_some() {
+            // One that stands still would not end either.
+            self.signal_all("-CONT");
+        }
         if let Some(mut child) = self.child.take() {
             let _ = self.command("pg_ctl").args(["-s", "-m", "immediate", "stop", "-D"]).arg(self.data()).status();
             let _ = child.wait();

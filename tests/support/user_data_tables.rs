@@ -184,6 +184,17 @@ fn a_gap_is_one_row_and_covers_what_was_missed(store: &mut UserDataStore) {
     let refused = store.run(|tables| tables.insert_gap(&nobody)).unwrap_err();
     assert_eq!(refused.class(), ErrorClass::Data);
     assert!(store.is_open(), "a refused row is no reason to reconnect");
+
+    // Several at once: all or none, and none twice.
+    let fifth = NewGap { identity: Some(([0xab; 16], 9)), ..gap };
+    let refused = store.run(|tables| tables.insert_gaps(&[fifth, nobody])).unwrap_err();
+    assert_eq!(refused.class(), ErrorClass::Data);
+    assert_eq!(ids(&list(store, None, 100)), [fourth, third, second, first]);
+    let sixth = NewGap { identity: Some(([0xab; 16], 10)), ..gap };
+    store.run(|tables| tables.insert_gaps(&[gap, fifth, sixth, fifth])).unwrap();
+    let identities: Vec<_> = list(store, None, 2).iter().map(|row| row.identity).collect();
+    assert_eq!(identities, [sixth.identity, fifth.identity]);
+    assert_eq!(list(store, None, 100).len(), 6);
 }
 
 fn accounts_are_switched_and_removed(store: &mut UserDataStore) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use kraite_streams::domain::limits::{FORGET_AFTER, SPOOL_ACCOUNTS_MAX, SPOOLER_IDLE_MAX};
 use kraite_streams::domain::{Clock, Mono, Now, Random, Wall};
 use kraite_streams::exchange::binance::private_url::SpellingChoice;
 use kraite_streams::queue::{
@@ -17,7 +18,7 @@ use kraite_streams::spool::{
 use kraite_streams::user_data::account::{Account, AccountConfig};
 use kraite_streams::user_data::dispatcher::{DispatchConfig, DispatchParts, DispatchWait, Dispatcher};
 use kraite_streams::user_data::gaps::{GapNotice, GapRows};
-use kraite_streams::user_data::lane::Lane;
+use kraite_streams::user_data::lane::{Laid, Lane};
 use kraite_streams::user_data::registry::{AccountCell, Accounts};
 use kraite_streams::user_data::spooler::{Damage, Reading, Spooler};
 use parking_lot::Mutex;
@@ -71,11 +72,11 @@ impl JobSink for Server {
 struct NoRows;
 
 impl GapRows for NoRows {
-    fn offer(&self, _: &GapNotice) -> bool {
-        true
+    fn offer(&self, _: &GapNotice) -> Option<u64> {
+        Some(0)
     }
-    fn is_settled(&self) -> bool {
-        true
+    fn settled(&self) -> u64 {
+        0
     }
 }
 
@@ -106,6 +107,8 @@ impl Clock for Ticks {
 }
 
 struct Rig {
+    accounts: Arc<Accounts>,
+    lane: Arc<Lane>,
     spooler: Spooler<MemDisk>,
     dispatcher: Dispatcher<MemDisk>,
     syncer: kraite_streams::spool::Syncer<MemDisk>,
@@ -132,6 +135,18 @@ fn write(disk: &MemDisk, frames: u64, exchange: ExchangeId) -> Vec<u64> {
     (first..end).collect()
 }
 
+fn account(id: u64, now: Now) -> Account {
+    let config = AccountConfig {
+        account: AccountId(id),
+        exchange: EXCHANGE,
+        base: "wss://venue.test/private".to_owned(),
+        choice: SpellingChoice::Auto,
+        delivered: None,
+        alive_at: None,
+    };
+    Account::new(config, now)
+}
+
 impl Rig {
     fn new(disk: &MemDisk, memory: &Arc<Mutex<Memory>>) -> Rig {
         let clock = Arc::new(Ticks(AtomicU64::new(100_000)));
@@ -139,16 +154,8 @@ impl Rig {
             open(disk.clone(), SpoolConfig::default(), Epoch([1; 16]), clock.now()).unwrap();
         let lane = Lane::new(crossbeam_channel::bounded(1).0);
         let accounts = Accounts::new();
-        let config = AccountConfig {
-            account: AccountId(7),
-            exchange: EXCHANGE,
-            base: "wss://venue.test/private".to_owned(),
-            choice: SpellingChoice::Auto,
-            delivered: None,
-            alive_at: None,
-        };
-        accounts.insert(AccountCell::new(Account::new(config, clock.now()), Arc::clone(&lane)));
-        let spooler = Spooler::new(appender, vec![lane], accounts, Box::new(NoLoop));
+        accounts.insert(AccountCell::new(account(7, clock.now()), Arc::clone(&lane)));
+        let spooler = Spooler::new(appender, vec![Arc::clone(&lane)], Arc::clone(&accounts), Box::new(NoLoop));
         let shape = JobShape { job_class: JobClass::parse("Job").unwrap(), laravel: Laravel::V12, horizon: false };
         let audited = Arc::new(AtomicU64::new(0));
         let parts = DispatchParts {
@@ -162,7 +169,7 @@ impl Rig {
             random: Random::from_seed(1),
         };
         let dispatcher = Dispatcher::new(parts, DispatchConfig::new(vec![(EXCHANGE, "binance".to_owned())]));
-        Rig { spooler, dispatcher, syncer, memory: Arc::clone(memory), clock, audited }
+        Rig { accounts, lane, spooler, dispatcher, syncer, memory: Arc::clone(memory), clock, audited }
     }
 
     /// Until everything is pushed and acknowledged.
@@ -301,6 +308,83 @@ fn what_cannot_be_read_lies_in_a_gap() {
     assert!(gaps[0].silent_since <= Some(Wall::from_millis(10_050)) && gaps[0].live_at >= Wall::from_millis(10_051));
     rig.dispatcher.show_now();
     assert_eq!(rig.dispatcher.status().lock().damaged, 1);
+}
+
+#[test]
+fn what_waits_for_the_queue_is_told_in_records() {
+    let disk = MemDisk::new();
+    write(&disk, 100, EXCHANGE);
+    let disk = disk.after_kill();
+    let memory: Arc<Mutex<Memory>> = Arc::default();
+    memory.lock().is_full = true;
+    let mut rig = Rig::new(&disk, &memory);
+    for _ in 0..200 {
+        rig.dispatcher.turn();
+    }
+    rig.dispatcher.show_now();
+    let status = rig.dispatcher.status().lock().clone();
+    // The snapshot in front of the frames was looked at; the one of this life is behind them, and positions leapt between.
+    assert_eq!((status.jobs, status.behind, status.unacknowledged), (0, 101, 101));
+    memory.lock().is_full = false;
+    rig.drain();
+    rig.dispatcher.show_now();
+    let status = rig.dispatcher.status().lock().clone();
+    assert_eq!((status.jobs, status.behind, status.unacknowledged), (100, 0, 0));
+}
+
+/// Accounts that come, bring frames and go, more of them than a spool remembers at a time.
+#[test]
+fn accounts_come_and_go_for_ever() {
+    let disk = MemDisk::new();
+    let memory = Arc::default();
+    let mut rig = Rig::new(&disk, &memory);
+    let wave = SPOOL_ACCOUNTS_MAX as u64 / 4;
+    let mut jobs = 0;
+    for first in (1_000..).step_by(wave as usize).take(6) {
+        for id in first..first + wave {
+            let now = rig.clock.now();
+            rig.accounts.insert(AccountCell::new(account(id, now), Arc::clone(&rig.lane)));
+            let entry = Entry { kind: Kind::Frame, account: AccountId(id), exchange: EXCHANGE, received_at: now.wall };
+            let laid = rig.lane.lay(AccountId(id), |batch| batch.push(entry, b"{}", b"")).unwrap();
+            assert_eq!(laid, Laid::Sent);
+            rig.lane.hear(AccountId(id), now.wall);
+            if id % 256 == 0 {
+                rig.drain();
+            }
+        }
+        rig.drain();
+        (first..first + wave).for_each(|id| drop(rig.accounts.remove(AccountId(id))));
+        // One that comes back at once stays known.
+        rig.accounts.insert(AccountCell::new(account(first, rig.clock.now()), Arc::clone(&rig.lane)));
+        for wait in [SPOOLER_IDLE_MAX, FORGET_AFTER] {
+            rig.clock.0.fetch_add(wait.as_millis() as u64, Ordering::Relaxed);
+            rig.spooler.turn(rig.clock.now());
+        }
+        let known = rig.dispatcher.reader().status().accounts;
+        assert!(known < 16, "{known} accounts are remembered, of which one is hosted of each wave");
+        jobs += wave as usize;
+        assert_eq!(rig.jobs().len(), std::mem::take(&mut jobs));
+        assert_eq!(rig.spooler.status().lock().shuts, 0, "{:?}", rig.spooler.status().lock().shut);
+    }
+    rig.drain();
+    drop(rig);
+    // The segments tell of more accounts than are remembered: the next life opens and takes new ones all the same.
+    let mut rig = Rig::new(&disk.after_kill(), &memory);
+    for id in 1..wave {
+        let entry = Entry {
+            kind: Kind::Gap,
+            account: AccountId(900_000 + id),
+            exchange: EXCHANGE,
+            received_at: Wall::default(),
+        };
+        let gap = br#"{"silent_since_us":null,"live_at_us":1,"reason":"start"}"#;
+        rig.lane.lay(AccountId(900_000 + id), |batch| batch.push(entry, gap, b"")).unwrap();
+        if id % 256 == 0 {
+            rig.drain();
+        }
+    }
+    rig.drain();
+    assert_eq!(rig.spooler.status().lock().shuts, 0, "{:?}", rig.spooler.status().lock().shut);
 }
 
 #[test]

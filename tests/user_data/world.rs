@@ -177,22 +177,25 @@ struct Rows(Arc<Mutex<RowsInner>>);
 #[derive(Default)]
 struct RowsInner {
     waiting: Vec<GapNotice>,
+    offered: u64,
     rows: BTreeMap<(Epoch, u64), GapNotice>,
     is_away: bool,
 }
 
 impl GapRows for Rows {
-    fn offer(&self, gap: &GapNotice) -> bool {
+    fn offer(&self, gap: &GapNotice) -> Option<u64> {
         let mut inner = self.0.lock();
         if inner.waiting.len() >= 3 {
-            return false;
+            return None;
         }
         inner.waiting.push(gap.clone());
-        true
+        inner.offered += 1;
+        Some(inner.offered)
     }
 
-    fn is_settled(&self) -> bool {
-        self.0.lock().waiting.is_empty()
+    fn settled(&self) -> u64 {
+        let inner = self.0.lock();
+        inner.offered - inner.waiting.len() as u64
     }
 }
 
@@ -700,7 +703,13 @@ impl<D: Disk> World<D> {
             let is_good = self.peers.iter().all(|peer| peer.key_is_good && peer.socket == Some((peer.key, true)));
             let is_read = self.peers.iter().all(|peer| peer.buffer.iter().all(|item| matches!(item, Wire::Ping)));
             let is_done = process.dispatcher.is_done() && process.spooler.status().lock().waiting == 0;
-            if is_good && is_live && is_read && is_done && process.queue.depth() == 0 && self.rows.is_settled() {
+            if is_good
+                && is_live
+                && is_read
+                && is_done
+                && process.queue.depth() == 0
+                && self.rows.0.lock().waiting.is_empty()
+            {
                 break;
             }
         }

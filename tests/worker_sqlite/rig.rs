@@ -169,7 +169,7 @@ impl Rig {
     }
 
     pub fn stop(&mut self) {
-        let worker = self.worker.take().expect("it was started");
+        let mut worker = self.worker.take().expect("it was started");
         assert!(worker.stop(Duration::from_secs(10), &*self.clock), "it stops in time");
     }
 

@@ -78,14 +78,15 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
     let settings = settings(&sim, folder.path())?;
     prepare(&sim, &settings, folder.path(), args.break_check)?;
     let watch = Arc::new(Watch::default());
+    let mut random = Random::from_seed(seed);
     let config = PriceRoleConfig {
         session: wiring::price_session(&settings)?,
         sink: wiring::price_sink(&settings, "kraite-streams demo")?,
         writer: wiring::writer_settings(&settings),
+        gate: wiring::connect_gate(&settings, &mut random),
     };
     let breaks = args.break_check;
     let watched = Arc::clone(&watch);
-    let mut random = Random::from_seed(seed);
     let role = PriceRole::start(config, Arc::clone(&clock), random.fork(), move |consumer| {
         Box::new(Saboteur::new(consumer, watched, breaks))
     })

@@ -133,7 +133,7 @@ impl WorkHalf {
     }
 
     /// Ends both.
-    pub fn stop(self, bound: std::time::Duration, clock: &dyn Clock) -> Result<(), CommandError> {
+    pub fn stop(mut self, bound: std::time::Duration, clock: &dyn Clock) -> Result<(), CommandError> {
         self.role.stop(bound, clock);
         self.bot.stop().map_err(|error| CommandError::new(Exit::Software, error.sentence().to_owned()))
     }

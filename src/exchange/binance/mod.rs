@@ -1,5 +1,6 @@
 //! Binance USDⓈ-M futures: the venue that prices come from, and the accounts' events.
 
+pub mod account_answers;
 pub mod control;
 mod entry;
 mod event_type;
@@ -10,7 +11,9 @@ pub mod mark_price;
 mod outline;
 pub mod private_url;
 mod projection;
+pub mod recovered;
 mod refusal;
+pub mod signed;
 mod stream_url;
 pub mod user_data;
 mod wrapper;

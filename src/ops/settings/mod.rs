@@ -5,7 +5,7 @@
 //! environment twin `KRAITE_<SECTION>_<KEY>` (`KRAITE_STORE_URL`), meant for secrets; an empty variable counts as not set.
 //! Relative paths, in both, start at the working directory of the process.
 //!
-//! [`keys`] is the one table of keys; reading, printing and comparing all walk it, so a key cannot be half known. All
+//! `keys` is the one table of keys; reading, printing and comparing all walk it, so a key cannot be half known. All
 //! problems are reported together, each with place, value and remedy.
 
 mod keys;

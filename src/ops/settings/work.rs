@@ -80,7 +80,7 @@ pub struct WorkSettings {
     pub audit_retain_days: Option<u32>,
     /// How long an intent counts as live when nobody says that it has finished.
     pub intent_live: Duration,
-    /// Kinds of intents that are not written: of [`INTENT_KINDS`], each once.
+    /// Kinds of intents that are not written: of `INTENT_KINDS`, each once.
     pub intents_off: Vec<String>,
     /// Where intents go.
     pub intent_target: IntentTarget,

@@ -1,6 +1,6 @@
 //! Order lives: what happens on an account, seeded, one move at a time.
 //!
-//! A life is a queue of [`Move`]s; a step of the account makes one move of one of its lives, or begins another. The order of
+//! A life is a queue of `Move`s; a step of the account makes one move of one of its lives, or begins another. The order of
 //! events within a fill is that of `facts/binance.md` §3: TRADE_LITE, for a taker NEW after it, ACCOUNT_UPDATE,
 //! ORDER_TRADE_UPDATE, all with the same `T`. `T` grows strictly from step to step, so no two events have the same bytes.
 

@@ -4,7 +4,7 @@ use super::{PostgresStore, literal, quoted};
 use crate::domain::ColumnScale;
 use crate::store::error::Result;
 use crate::store::rows::{ApiSystem, ColumnKind, ColumnShape, MapRows, SymbolRow, TokenMapper};
-use crate::store::shape::{SYMBOLS_TABLE, TableShape};
+use crate::store::shape::{LeadingColumn, SYMBOLS_TABLE, TableShape};
 
 /// Bits that `atttypmod` of a numeric or character type is offset by (`VARHDRSZ`).
 const TYPMOD_OFFSET: i64 = 4;
@@ -81,11 +81,12 @@ impl PostgresStore {
              WHERE i.indrelid = to_regclass({table}) AND a.attname IN ('mark_price', 'mark_price_synced_at') \
              AND (a.attnum = ANY (i.indkey) OR d.objid IS NOT NULL)"
         ))?;
-        let keys = self.rows(&format!(
-            "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
-             WHERE i.indrelid = to_regclass({table}) AND i.indisunique AND i.indnkeyatts = 1 AND i.indisvalid \
-             AND i.indpred IS NULL AND a.attname IN ('id', 'exchange_symbol_id')"
+        let leading = self.rows(&format!(
+            "SELECT DISTINCT a.attname, i.indisunique AND i.indnkeyatts = 1 FROM pg_index i \
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
+             WHERE i.indrelid = to_regclass({table}) AND i.indisvalid AND i.indpred IS NULL ORDER BY 1, 2"
         ))?;
+        let leading: Vec<LeadingColumn> = leading.into_iter().filter_map(leading_column).collect();
         let key = if columns.iter().any(|row| row[0].as_deref() == Some("exchange_symbol_id")) {
             "exchange_symbol_id"
         } else {
@@ -95,7 +96,8 @@ impl PostgresStore {
             columns: columns.into_iter().filter_map(column).collect(),
             fillfactor: first_column(fillfactor).next().and_then(|text| text.parse().ok()).unwrap_or(100),
             price_indexes: first_column(price_indexes).collect(),
-            key_indexed: first_column(keys).any(|name| name == key),
+            key_indexed: leading.iter().any(|column| column.is_unique && column.name == key),
+            leading,
         })
     }
 }
@@ -104,6 +106,11 @@ type Row = Vec<Option<String>>;
 
 fn first_column(rows: Vec<Row>) -> impl Iterator<Item = String> {
     rows.into_iter().filter_map(|row| row.into_iter().next().flatten())
+}
+
+fn leading_column(row: Row) -> Option<LeadingColumn> {
+    let [name, is_unique] = <[Option<String>; 2]>::try_from(row).ok()?;
+    Some(LeadingColumn { name: name?, is_unique: is_unique.as_deref() == Some("t") })
 }
 
 fn column(row: Row) -> Option<ColumnShape> {

@@ -123,24 +123,14 @@ impl UserDataTables for PostgresStore {
     }
 
     fn insert_gap(&mut self, gap: &NewGap<'_>) -> Result<Option<i64>> {
-        let (epoch, position) = match gap.identity {
-            Some((epoch, position)) => (literal(&epoch_text(epoch)), position_column(position).to_string()),
-            None => ("NULL".to_owned(), "NULL".to_owned()),
-        };
-        let rows = self.rows(&format!(
-            "INSERT INTO stream_gaps (account_id, api_system_id, started_at, ended_at, reason, epoch, position, \
-             created_at, updated_at) \
-             SELECT {}, {}, {}::timestamptz, {}::timestamptz, {}, {epoch}, {position}::bigint, CURRENT_TIMESTAMP, \
-             CURRENT_TIMESTAMP \
-             WHERE NOT EXISTS (SELECT 1 FROM stream_gaps WHERE epoch = {epoch} AND position = {position}::bigint) \
-             ON CONFLICT DO NOTHING RETURNING id",
-            gap.account_id,
-            gap.api_system_id,
-            gap.started_at.map_or("NULL".to_owned(), stamp),
-            stamp(rounded_up(gap.ended_at)),
-            literal(gap.reason),
-        ))?;
+        let rows = self.rows(&insert_gap(gap))?;
         Ok(rows.into_iter().find_map(|row| row.into_iter().next().flatten()?.parse().ok()))
+    }
+
+    fn insert_gaps(&mut self, gaps: &[NewGap<'_>]) -> Result<()> {
+        // Several statements in one simple query are one transaction.
+        let text: Vec<String> = gaps.iter().map(insert_gap).collect();
+        self.run(&text.join("; "), &mut Vec::new())
     }
 
     fn gaps(&mut self, query: &GapQuery) -> Result<Vec<GapRow>> {
@@ -217,6 +207,26 @@ impl PostgresStore {
         self.run(text, &mut affected)?;
         Ok(affected.first().is_some_and(|rows| *rows > 0))
     }
+}
+
+fn insert_gap(gap: &NewGap<'_>) -> String {
+    let (epoch, position) = match gap.identity {
+        Some((epoch, position)) => (literal(&epoch_text(epoch)), position_column(position).to_string()),
+        None => ("NULL".to_owned(), "NULL".to_owned()),
+    };
+    format!(
+        "INSERT INTO stream_gaps (account_id, api_system_id, started_at, ended_at, reason, epoch, position, \
+         created_at, updated_at) \
+         SELECT {}, {}, {}::timestamptz, {}::timestamptz, {}, {epoch}, {position}::bigint, CURRENT_TIMESTAMP, \
+         CURRENT_TIMESTAMP \
+         WHERE NOT EXISTS (SELECT 1 FROM stream_gaps WHERE epoch = {epoch} AND position = {position}::bigint) \
+         ON CONFLICT DO NOTHING RETURNING id",
+        gap.account_id,
+        gap.api_system_id,
+        gap.started_at.map_or("NULL".to_owned(), stamp),
+        stamp(rounded_up(gap.ended_at)),
+        literal(gap.reason),
+    )
 }
 
 /// A stamp as a literal that both kinds of timestamp read alike, the session's zone being UTC.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row};
 use super::SqliteStore;
 use crate::store::error::Result;
 use crate::store::rows::{ApiSystem, ColumnKind, ColumnShape, MapRows, SymbolRow, TokenMapper};
-use crate::store::shape::{TableShape, key_column};
+use crate::store::shape::{LeadingColumn, TableShape, key_column};
 
 impl SqliteStore {
     /// Everything that the symbol map is built from.
@@ -63,34 +63,35 @@ impl SqliteStore {
 
 pub(super) fn table_shape(connection: &Connection, table: &str) -> Result<TableShape> {
     let mut statement = connection.prepare("SELECT name, type, \"notnull\", pk FROM pragma_table_info(?1)")?;
-    let mut keys = Vec::new();
+    let mut leading: Vec<LeadingColumn> = Vec::new();
     let mut columns = Vec::new();
     let mut found = statement.query([table])?;
     while let Some(row) = found.next()? {
         let name: String = row.get(0)?;
         let declared: String = row.get(1)?;
         if row.get::<_, i64>(3)? == 1 {
-            keys.push(name.clone());
+            leading.push(LeadingColumn { name: name.clone(), is_unique: true });
         }
         columns.push(ColumnShape { kind: kind(&declared), name, declared, nullable: row.get::<_, i64>(2)? == 0 });
     }
     let mut statement = connection.prepare(
-        "SELECT l.name, l.\"unique\", i.seqno, i.name FROM pragma_index_list(?1) l, pragma_index_info(l.name) i",
+        "SELECT l.name, l.\"unique\" AND (SELECT count(*) FROM pragma_index_info(l.name)) = 1, i.seqno, i.name, l.partial \
+         FROM pragma_index_list(?1) l, pragma_index_info(l.name) i",
     )?;
     let mut price_indexes: Vec<String> = Vec::new();
     let mut found = statement.query([table])?;
     while let Some(row) = found.next()? {
         let (index, unique, place): (String, bool, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let Some(column) = row.get::<_, Option<String>>(3)? else { continue };
-        if unique && place == 0 {
-            keys.push(column.clone());
+        if place == 0 && !row.get::<_, bool>(4)? {
+            leading.push(LeadingColumn { name: column.clone(), is_unique: unique });
         }
         if matches!(column.as_str(), "mark_price" | "mark_price_synced_at") && !price_indexes.contains(&index) {
             price_indexes.push(index);
         }
     }
-    let key_indexed = keys.iter().any(|name| name == key_column(table));
-    Ok(TableShape { columns, fillfactor: 0, price_indexes, key_indexed })
+    let key_indexed = leading.iter().any(|column| column.is_unique && column.name == key_column(table));
+    Ok(TableShape { columns, fillfactor: 0, price_indexes, key_indexed, leading })
 }
 
 /// The affinity decides what a column keeps of the text (<https://sqlite.org/datatype3.html> §3.1): TEXT keeps the digits,

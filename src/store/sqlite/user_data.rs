@@ -1,6 +1,6 @@
 //! Accounts, listen keys and gaps on SQLite: [`UserDataTables`]. Stamps are text in UTC, `YYYY-MM-DD HH:MM:SS.mmm`.
 
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::SqliteStore;
 use crate::domain::Wall;
@@ -137,26 +137,11 @@ impl UserDataTables for SqliteStore {
     }
 
     fn insert_gap(&mut self, gap: &NewGap<'_>) -> Result<Option<i64>> {
-        let id = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO stream_gaps (account_id, api_system_id, started_at, ended_at, reason, epoch, position) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (epoch, position) DO NOTHING RETURNING id",
-            )?
-            .query_row(
-                (
-                    gap.account_id,
-                    gap.api_system_id,
-                    gap.started_at.map(|at| at.to_string()),
-                    rounded_up(gap.ended_at).to_string(),
-                    gap.reason,
-                    gap.identity.map(|(epoch, _)| epoch_text(epoch)),
-                    gap.identity.map(|(_, position)| position_column(position)),
-                ),
-                |row| row.get(0),
-            )
-            .optional()?;
-        Ok(id)
+        insert_gap(&self.connection, gap)
+    }
+
+    fn insert_gaps(&mut self, gaps: &[NewGap<'_>]) -> Result<()> {
+        self.in_transaction(|connection| gaps.iter().try_for_each(|gap| insert_gap(connection, gap).map(|_| ())))
     }
 
     fn gaps(&mut self, query: &GapQuery) -> Result<Vec<GapRow>> {
@@ -260,6 +245,28 @@ impl UserDataTables for SqliteStore {
             .execute([account_id])?;
         Ok(changed > 0)
     }
+}
+
+fn insert_gap(connection: &Connection, gap: &NewGap<'_>) -> Result<Option<i64>> {
+    let id = connection
+        .prepare_cached(
+            "INSERT INTO stream_gaps (account_id, api_system_id, started_at, ended_at, reason, epoch, position) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (epoch, position) DO NOTHING RETURNING id",
+        )?
+        .query_row(
+            (
+                gap.account_id,
+                gap.api_system_id,
+                gap.started_at.map(|at| at.to_string()),
+                rounded_up(gap.ended_at).to_string(),
+                gap.reason,
+                gap.identity.map(|(epoch, _)| epoch_text(epoch)),
+                gap.identity.map(|(_, position)| position_column(position)),
+            ),
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(id)
 }
 
 /// Milliseconds since 1970 of a stamp column.

@@ -13,7 +13,7 @@ use crate::user_data::listen_keys::rows::{RowBatch, RowChange};
 pub enum Chore {
     /// [`look`], then `Control::handle_look`.
     Look,
-    /// [`write`], then `Control::handle_written`.
+    /// [`write()`], then `Control::handle_written`.
     Write(WriteBatch),
 }
 
@@ -62,7 +62,7 @@ pub fn look(store: &mut UserDataStore, cipher: &dyn ColumnCipher, canonical: &st
     Ok(Sighting { accounts, rows })
 }
 
-/// Writes a batch, row by row; each is its own transaction.
+/// Writes a batch: gaps in one transaction, other rows each in its own.
 pub fn write(store: &mut UserDataStore, cipher: &dyn ColumnCipher, batch: WriteBatch) -> Written {
     let mut written = Written::default();
     let answer = store.run(|tables| {
@@ -85,6 +85,12 @@ fn wanted(row: AccountRow, cipher: &dyn ColumnCipher) -> WantedAccount {
 
 fn write_all(tables: &mut dyn UserDataTables, cipher: &dyn ColumnCipher, batch: &WriteBatch) -> Written {
     let mut written = Written::default();
+    // Acknowledgements wait for gaps, nothing waits for the other rows.
+    if let Err((at, error)) = write_gaps(tables, &batch.gaps, &mut written) {
+        written.fault = Some(error);
+        written.left = WriteBatch { rows: batch.rows.clone(), gaps: batch.gaps[at..].to_vec() };
+        return written;
+    }
     for (at, (account, change)) in batch.rows.rows.iter().enumerate() {
         if let Err(error) = write_row(tables, cipher, *account, change, &mut written) {
             if error.class() == ErrorClass::Data {
@@ -92,7 +98,7 @@ fn write_all(tables: &mut dyn UserDataTables, cipher: &dyn ColumnCipher, batch: 
                 continue;
             }
             written.fault = Some(error);
-            written.left = batch.clone();
+            written.left.rows = batch.rows.clone();
             written.left.rows.rows.drain(..at);
             return written;
         }
@@ -101,22 +107,33 @@ fn write_all(tables: &mut dyn UserDataTables, cipher: &dyn ColumnCipher, batch: 
         && let Err(error) = tables.touch_frames(&batch.rows.frames)
     {
         written.fault = Some(error);
-        written.left = batch.clone();
-        written.left.rows.rows.clear();
-        return written;
-    }
-    for (at, gap) in batch.gaps.iter().enumerate() {
-        match tables.insert_gap(&gap.row()) {
-            Ok(_) => {}
-            Err(error) if error.class() == ErrorClass::Data => written.refused.push((gap.account, error.to_string())),
-            Err(error) => {
-                written.fault = Some(error);
-                written.left.gaps = batch.gaps[at..].to_vec();
-                return written;
-            }
-        }
+        written.left.rows.frames.clone_from(&batch.rows.frames);
     }
     written
+}
+
+/// One commit for all of them; where the database refuses one, each on its own. On a fault, the first that is not written.
+fn write_gaps(
+    tables: &mut dyn UserDataTables,
+    gaps: &[WaitingGap],
+    written: &mut Written,
+) -> Result<(), (usize, StoreError)> {
+    if gaps.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = gaps.iter().map(WaitingGap::row).collect();
+    match tables.insert_gaps(&rows) {
+        Err(error) if error.class() == ErrorClass::Data => {}
+        answer => return answer.map_err(|error| (0, error)),
+    }
+    for (at, gap) in gaps.iter().enumerate() {
+        match tables.insert_gap(&rows[at]) {
+            Ok(_) => {}
+            Err(error) if error.class() == ErrorClass::Data => written.refused.push((gap.account, error.to_string())),
+            Err(error) => return Err((at, error)),
+        }
+    }
+    Ok(())
 }
 
 /// A change that is interrupted is carried out again from its start: each step may be repeated, but for the count of

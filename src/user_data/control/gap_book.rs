@@ -58,25 +58,34 @@ impl WaitingGap {
 #[error("{GAPS_WAITING_MAX} gaps wait for the database already")]
 pub struct GapsFull;
 
-/// Gaps in the order in which they came.
+/// Gaps in the order in which they came, numbered from 1; they are settled in that order too.
 #[derive(Debug, Default)]
 pub struct GapBook {
     waiting: VecDeque<WaitingGap>,
+    /// Gaps that ever came.
+    offered: u64,
     /// Taken by [`GapBook::take`] and not yet settled.
     out: usize,
 }
 
 impl GapBook {
-    /// Takes a gap in.
+    /// Takes a gap in; its number.
     ///
     /// # Errors
     /// [`GapsFull`].
-    pub fn offer(&mut self, gap: WaitingGap) -> Result<(), GapsFull> {
+    pub fn offer(&mut self, gap: WaitingGap) -> Result<u64, GapsFull> {
         if self.len() >= GAPS_WAITING_MAX {
             return Err(GapsFull);
         }
         self.waiting.push_back(gap);
-        Ok(())
+        self.offered += 1;
+        Ok(self.offered)
+    }
+
+    /// The number up to which every gap has its row, or is one that the database will never take.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.offered - self.len() as u64
     }
 
     /// Gaps without a row, those on their way included.
@@ -126,15 +135,18 @@ mod tests {
     fn gaps_are_bounded_and_keep_their_order() {
         let mut book = GapBook::default();
         let bound = GAPS_WAITING_MAX as i64;
-        (0..bound).for_each(|account| book.offer(gap(account)).unwrap());
+        (0..bound).for_each(|account| assert_eq!(book.offer(gap(account)), Ok(account as u64 + 1)));
         let taken = book.take(3);
+        assert_eq!(book.settled(), 0);
         assert_eq!(book.offer(gap(bound)), Err(GapsFull), "those on their way count");
         book.settle(taken[1..].to_vec());
-        assert_eq!((book.len(), book.offer(gap(bound))), (GAPS_WAITING_MAX - 1, Ok(())));
+        assert_eq!((book.settled(), book.len()), (1, GAPS_WAITING_MAX - 1));
+        assert_eq!(book.offer(gap(bound)), Ok(bound as u64 + 1), "a refused one has no number");
         let order: Vec<i64> = book.take(usize::MAX).iter().map(|gap| gap.account).collect();
         assert!(order.into_iter().eq(1..=bound));
         assert!(!book.is_due() && !book.is_empty());
         book.settle(Vec::new());
         assert!(book.is_empty());
+        assert_eq!(book.settled(), bound as u64 + 1);
     }
 }

@@ -159,6 +159,23 @@ impl ControlLink {
         self.with(|control, shared| control.discover(shared.clock.now()));
     }
 
+    /// Tries accounts that wait after failures now: at SIGHUP, by which an operator says that what was wrong is mended.
+    pub fn retry_refused(&self) {
+        self.with(|control, shared| control.retry_refused(shared.clock.now()));
+    }
+
+    /// While the spool is shut no new keys are asked for: nobody could record what their sockets bring.
+    pub fn hold_new_keys(&self, are_held: bool) {
+        self.with(|control, _| control.hold_new_keys(are_held));
+    }
+
+    /// How long REST says that this address is banned; zero while it does not.
+    #[must_use]
+    pub fn address_banned_for(&self) -> Duration {
+        let now = self.shared.clock.now();
+        self.shared.core.lock().control.address_banned_for(now)
+    }
+
     /// The account's stream brought `listenKeyExpired` on a socket with the key of this generation.
     pub fn key_expired(&self, account: i64, key_generation: u64) {
         self.with(|control, shared| control.handle_expiry(account, key_generation, shared.clock.now()));
@@ -175,11 +192,11 @@ impl ControlLink {
         self.shared.core.lock().control.handle_activity(account, at);
     }
 
-    /// Hands over a gap for `stream_gaps`. Repeating one with the same identity is harmless.
+    /// Hands over a gap for `stream_gaps`; its number. Repeating one with the same identity is harmless.
     ///
     /// # Errors
     /// [`GapsFull`]: bring it again later.
-    pub fn offer_gap(&self, gap: WaitingGap) -> Result<(), GapsFull> {
+    pub fn offer_gap(&self, gap: WaitingGap) -> Result<u64, GapsFull> {
         self.with(|control, _| control.offer_gap(gap))
     }
 
@@ -204,15 +221,16 @@ impl ControlLink {
 }
 
 impl GapRows for ControlLink {
-    fn offer(&self, gap: &GapNotice) -> bool {
+    fn offer(&self, gap: &GapNotice) -> Option<u64> {
         match WaitingGap::of_notice(gap) {
-            Some(gap) => self.offer_gap(gap).is_ok(),
-            None => true,
+            Some(gap) => self.offer_gap(gap).ok(),
+            // No database has an account of this number: there is no row to wait for.
+            None => Some(0),
         }
     }
 
-    fn is_settled(&self) -> bool {
-        self.gaps_waiting() == 0
+    fn settled(&self) -> u64 {
+        self.shared.core.lock().control.gaps_settled()
     }
 }
 

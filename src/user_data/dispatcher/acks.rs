@@ -24,6 +24,8 @@ pub(super) struct Acks {
 struct Pin {
     position: u64,
     until: Mono,
+    /// The row's number with those who write it; `None` until they have it.
+    row: Option<u64>,
 }
 
 impl Acks {
@@ -42,19 +44,26 @@ impl Acks {
         self.pushed.push_back(position);
     }
 
-    /// The record's row is handed over and not yet in the database.
+    /// The record needs a row that is not yet in the database.
     pub fn await_row(&mut self, position: u64, now: Mono) {
-        self.rows.push_back(Pin { position, until: now.plus(ACK_HOLD_MAX) });
+        self.rows.push_back(Pin { position, until: now.plus(ACK_HOLD_MAX), row: None });
     }
 
-    /// All rows are there.
-    pub fn handle_rows_settled(&mut self) {
-        self.rows.clear();
+    /// The record's row is handed over, under this number.
+    pub fn handle_row_offered(&mut self, position: u64, number: u64) {
+        if let Some(pin) = self.rows.iter_mut().find(|pin| pin.position == position) {
+            pin.row = Some(number);
+        }
+    }
+
+    /// All rows up to this number are there: the others go on waiting, and hold up none of these.
+    pub fn handle_rows_settled(&mut self, number: u64) {
+        self.rows.retain(|pin| pin.row.is_none_or(|row| row > number));
     }
 
     /// The record has no quarantine file yet.
     pub fn await_quarantine(&mut self, position: u64, now: Mono) {
-        self.poison.push_back(Pin { position, until: now.plus(ACK_HOLD_MAX) });
+        self.poison.push_back(Pin { position, until: now.plus(ACK_HOLD_MAX), row: None });
     }
 
     pub fn handle_quarantined(&mut self, position: u64) {
@@ -113,7 +122,10 @@ mod tests {
         acks.await_row(6, Mono::ZERO);
         assert_eq!(acks.end(Some(8), None), 6);
         acks.await_quarantine(7, Mono::ZERO);
-        acks.handle_rows_settled();
+        acks.handle_row_offered(6, 3);
+        acks.handle_rows_settled(2);
+        assert_eq!(acks.end(Some(8), None), 6, "a row before it is there, its own is not");
+        acks.handle_rows_settled(3);
         assert_eq!(acks.end(Some(8), None), 7);
         assert_eq!(acks.lift(Mono::from_nanos(1), false), 0);
         assert_eq!(acks.lift(Mono::ZERO.plus(ACK_HOLD_MAX), false), 1);

@@ -32,8 +32,10 @@ pub struct DispatcherStatus {
     pub damaged: u64,
     /// Jobs that wait on the queue, as far as is known.
     pub depth: u64,
-    /// Written and not acknowledged: positions, so at most so many records.
+    /// Records that are written and not on the queue.
     pub behind: u64,
+    /// Records that are not acknowledged: those, and what the consumer or a row has yet to make safe.
+    pub unacknowledged: u64,
     /// From a frame's arrival to its job on the queue.
     pub frame_to_job: Latency,
     /// What the sink last said about itself.

@@ -15,6 +15,8 @@ const HOLD_JITTER: Duration = Duration::from_secs(3);
 pub(super) struct Address {
     way: Way,
     refusals: u32,
+    /// The end of a ban that the venue named or that is usual: it is about every connection of this address.
+    banned_until: Mono,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +45,10 @@ impl Address {
         }
     }
 
+    pub(super) fn banned_for(&self, now: Mono) -> Duration {
+        self.banned_until.since(now)
+    }
+
     /// A call goes out; after a pause it is the one that goes ahead.
     pub(super) fn started(&mut self, ticket: u64) {
         if let Way::Held(_) = self.way {
@@ -58,6 +64,9 @@ impl Address {
                 let is_news = was_ahead || matches!(self.way, Way::Open);
                 self.refusals = if is_news { self.refusals.saturating_add(1) } else { self.refusals };
                 let mut pause = refusal.pause(self.refusals, now.wall.as_millis());
+                if let Refusal::Banned { .. } = refusal {
+                    self.banned_until = self.banned_until.max(now.mono.plus(pause));
+                }
                 if let Refusal::Blocked { .. } = refusal {
                     pause = pause.min(BLOCKED_HOLD_MAX);
                 }

@@ -165,6 +165,63 @@ fn bad_credentials_back_off_to_minutes_and_hold_up_nobody() {
 }
 
 #[test]
+fn while_the_spool_is_shut_keys_are_extended_and_none_is_new() {
+    let mut rig = Rig::started(2);
+    rig.schedule.hold_creates(true);
+    rig.schedule.add(3, rig.now().mono);
+    for _ in 0..10 {
+        let order = rig.next();
+        assert_eq!((order.call, order.lane), (KeyCall::Extend, Lane::KeepAlive));
+        rig.settle(&order, Answer::Granted);
+    }
+    rig.schedule.hold_creates(false);
+    let held = rig.ms;
+    let order = rig.next();
+    assert_eq!((order.account, order.lane, rig.ms), (3, Lane::Create, held));
+}
+
+#[test]
+fn an_operator_who_mended_a_key_does_not_wait_and_a_storm_of_wishes_is_none() {
+    let mut rig = Rig::new(3);
+    // Refused until the pauses are minutes; account 3 is well.
+    while rig.seconds() < 1_800 {
+        let order = rig.next();
+        rig.settle(&order, if order.account < 3 { CREDENTIALS } else { Answer::Granted });
+    }
+    let asked = rig.ms;
+    (0..50).for_each(|_| rig.schedule.retry_failed(rig.now().mono));
+    let calls: Vec<(u64, i64)> = (0..2)
+        .map(|_| {
+            let order = rig.next_of(&[Lane::Create]);
+            rig.settle(&order, CREDENTIALS);
+            (rig.ms - asked, order.account)
+        })
+        .collect();
+    let spacing = KEY_CREATE_SPACING.as_millis() as u64;
+    assert!(calls[0].0 == 0 && (spacing..=spacing + 1).contains(&calls[1].0), "{calls:?}");
+    assert_ne!(calls[0].1, calls[1].1);
+    // Wishes that follow are one more round, after a while.
+    (0..50).for_each(|_| rig.schedule.retry_failed(rig.now().mono));
+    let order = rig.next_of(&[Lane::Create]);
+    let later = DISCOVERY_SPACING_MIN.as_millis() as u64;
+    assert!((later..later + 100).contains(&(rig.ms - asked)), "{} ms", rig.ms - asked);
+    rig.settle(&order, Answer::Granted);
+    // A refusal that comes again is paid for as before: with minutes.
+    let order = rig.next_of(&[Lane::Create]);
+    let refused = rig.seconds();
+    assert!(matches!(rig.settle(&order, CREDENTIALS), Settled::Failed { retry_in } if retry_in.as_secs() > 600));
+    rig.next_of(&[Lane::Create]);
+    assert!(rig.seconds() - refused > 600);
+    // Nobody is called on while the address is held.
+    let order = rig.next_of(&[Lane::KeepAlive]);
+    rig.settle(&order, Answer::Refused(Refusal::Blocked { status: 403 }));
+    let held = rig.seconds();
+    rig.schedule.retry_failed(rig.now().mono);
+    rig.next();
+    assert!(rig.seconds() - held >= 300);
+}
+
+#[test]
 fn a_refusal_of_the_address_stops_all_and_one_call_goes_ahead_afterwards() {
     for (refusal, least, most) in [
         (Refusal::Banned { until_ms: Some(1_000_000), retry_after: None }, 1_001, 1_004),

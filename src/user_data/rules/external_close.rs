@@ -67,3 +67,6 @@ pub(crate) fn replacement(event: &Projection, position: &PositionRow) -> Option<
         }),
     })
 }
+
+#[cfg(test)]
+mod tests;

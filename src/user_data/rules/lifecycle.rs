@@ -185,3 +185,6 @@ fn kind_word(kind: OrderKind) -> &'static str {
         OrderKind::Market | OrderKind::MarketCancel | OrderKind::Other => "An",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,3 +178,6 @@ impl Step<'_> {
         OrderDecision::nothing(Rule::Older, note)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,11 +209,11 @@ impl Worker {
     /// Ends transactions in hand, acknowledges them, hands the rest back and lets go of the lease; waits at most `bound` and
     /// says whether that was enough. What was not acknowledged comes again.
     #[must_use]
-    pub fn stop(self, bound: Duration, clock: &dyn Clock) -> bool {
+    pub fn stop(&mut self, bound: Duration, clock: &dyn Clock) -> bool {
         let until = clock.now().mono.plus(bound);
         self.stop.store(true, Ordering::Release);
         self.lanes.close();
-        let threads: Vec<_> = self.threads.into_iter().chain(self.upkeep).collect();
+        let threads: Vec<_> = self.threads.drain(..).chain(self.upkeep.drain(..)).collect();
         while clock.now().mono < until && !threads.iter().all(JoinHandle::is_finished) {
             thread::sleep(Duration::from_millis(5));
         }

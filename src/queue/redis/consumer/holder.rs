@@ -13,6 +13,8 @@ use crate::domain::Random;
 
 /// What stands for a part that the system does not tell.
 const UNKNOWN: &str = "-";
+/// What stands for the start time of a process that has ended and was not waited for.
+const ENDED: &str = "ended";
 
 /// The token of a holder in this process. No two are the same.
 pub(super) fn token(random: &mut Random) -> String {
@@ -57,12 +59,17 @@ impl Place {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat` (`man 5 proc_pid_stat`); none where the file reads otherwise.
+/// Field 22 of `/proc/<pid>/stat` (`man 5 proc_pid_stat`); of a zombie, which runs no more, another text; none where the file
+/// reads otherwise.
 fn start_time(pid: u32) -> io::Result<Option<String>> {
     let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))?;
     // The second field is the program's name, with anything in it, in parentheses.
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest);
-    Ok(fields.and_then(|rest| rest.split_ascii_whitespace().nth(19)).map(str::to_owned))
+    let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+    Ok(match (fields.first(), fields.get(19)) {
+        (Some(&("Z" | "X")), Some(_)) => Some(ENDED.to_owned()),
+        (Some(_), Some(&start)) => Some(start.to_owned()),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -87,6 +94,12 @@ mod tests {
         let of_predecessor = of_child.replace(&format!("/{}/", parts[5]), "/1/");
         assert!(is_gone(&of_predecessor), "a process of its number that started at another time is another one");
         child.kill().unwrap();
+        // A zombie soon, and nothing once it is waited for.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !is_gone(&of_child) {
+            assert!(std::time::Instant::now() < deadline, "{of_child}");
+            std::thread::yield_now();
+        }
         child.wait().unwrap();
         assert!(is_gone(&of_child), "{of_child}");
         for (part, other) in [(1, "another-boot"), (2, "1"), (3, "4294967294"), (3, UNKNOWN), (4, "x"), (5, UNKNOWN)] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::{Connect, PING, Rig, TEXT, World};
 use super::{check_fault, hang_over};
-use crate::domain::limits::RETRY_AFTER_MAX;
+use crate::domain::limits::{CONNECT_HOLD_BANNED, CONNECT_HOLD_LIMITED, CONNECT_HOLD_MAX, RETRY_AFTER_MAX};
 use crate::domain::{Layer, Wall};
 use crate::stream::backoff::Backoff;
 use crate::stream::{FaultKind, StreamEvent};
@@ -98,6 +98,24 @@ fn a_wait_that_the_server_asks_for_is_kept() {
         rig.pass_s(0);
         let fault = rig.heard.faults()[0];
         assert_eq!((fault.status, fault.retry_in), (Some(429), wait));
+    }
+}
+
+#[test]
+fn a_venue_that_turns_the_address_away_is_told_once() {
+    for (answer, pause) in [
+        ("429 Too Many Requests\r\n", Some(CONNECT_HOLD_LIMITED)),
+        ("418 I'm a teapot\r\n", Some(CONNECT_HOLD_BANNED)),
+        ("429 Too Many Requests\r\nRetry-After: 7\r\n", Some(Duration::from_secs(7))),
+        ("418 I'm a teapot\r\nRetry-After: 999999\r\n", Some(CONNECT_HOLD_MAX)),
+        ("503 Service Unavailable\r\nRetry-After: 7\r\n", None),
+        ("403 Forbidden\r\n", None),
+    ] {
+        let mut rig = Rig::new();
+        rig.world.answer = Some(format!("HTTP/1.1 {answer}\r\n").into_bytes());
+        rig.pass_s(0);
+        assert_eq!(rig.heard.faults().len(), 1, "{answer}");
+        assert_eq!((rig.session.poll_turned_away(), rig.session.poll_turned_away()), (pause, None), "{answer}");
     }
 }
 
