@@ -119,7 +119,7 @@ pub enum PrintCommand {
     /// A commented settings file, every key at its default
     Settings,
     /// The PHP job that a Laravel application needs to consume the queue
-    LaravelAdapter,
+    LaravelAdapter(LaravelAdapterArgs),
     /// A program section for supervisord that runs a daemon
     Supervisor(SupervisorArgs),
 }
@@ -138,6 +138,14 @@ pub struct SyncArgs {
     /// Only these venues: binance, bybit, kucoin, bitget; several with commas [default: all]
     #[arg(long, value_name = "VENUE", value_delimiter = ',')]
     pub exchange: Vec<Venue>,
+}
+
+/// `print laravel-adapter`
+#[derive(Args, Clone, Debug, Default)]
+pub struct LaravelAdapterArgs {
+    /// The job of an intent (work.intent_class) instead of that of an event (queue.job_class)
+    #[arg(long)]
+    pub intents: bool,
 }
 
 /// `print supervisor`
