@@ -127,7 +127,7 @@ pub enum PrintCommand {
     /// A commented settings file, every key at its default
     Settings,
     /// The PHP job that a Laravel application needs to consume the queue
-    LaravelAdapter,
+    LaravelAdapter(LaravelAdapterArgs),
     /// A program section for supervisord that runs a daemon
     Supervisor(SupervisorArgs),
 }
@@ -146,6 +146,14 @@ pub struct SyncArgs {
     /// Only these venues: binance, bybit, kucoin, bitget; several with commas [default: all]
     #[arg(long, value_name = "VENUE", value_delimiter = ',')]
     pub exchange: Vec<Venue>,
+}
+
+/// `print laravel-adapter`
+#[derive(Args, Clone, Debug, Default)]
+pub struct LaravelAdapterArgs {
+    /// The job of an intent (work.intent_class) instead of that of an event (queue.job_class)
+    #[arg(long)]
+    pub intents: bool,
 }
 
 /// `print supervisor`
@@ -275,17 +283,20 @@ Run the whole thing on this machine, with nothing installed and nothing contacte
 
 Starts a simulated exchange on loopback (real TLS, real WebSocket, about 950 symbols a second), the price stream, an
 embedded database in a temporary folder and a live page, whose address is printed first; and three accounts whose
-private streams go through spool and queue to a consumer. Faults are injected meanwhile: cut and stalled connections,
+private streams go through spool and queue to the worker: audit rows, and orders of a simulated trading application, which
+have to hold what the exchange's hold in the end. Faults are injected meanwhile: cut and stalled connections,
 garbage, oversized frames, bad prices, dead listen keys. It ends in a ledger (sent, received, written, conflated,
 rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
 
 --json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, frames, gaps,
-frame_to_job_us {p50, p99, max}, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
+audit_rows, orders_checked, orders_in_gaps, intents, frame_to_job_us, frame_to_audit_us (from the exchange's socket to the
+acknowledgement behind the commit), event_to_audit_us (from the exchange's E), event_to_audit_outside_bursts_us, each
+{p50, p99, max}, burst_frames, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
 checks [{name, ok, detail}].
 
 --kill is another demo: `kraite-streams run` as a process of its own, killed with SIGKILL three times, mid-tick and
-mid-frame, and started again. Then its spool and its table are held against the simulator. --json prints ok, seconds,
-seed, kills, frames, gaps, covered, checks.";
+mid-frame, and started again. Then its spool and its tables are held against the simulator. --json prints ok, seconds,
+seed, kills, frames, gaps, covered, audit_rows, orders_checked, orders_in_gaps, intents, checks.";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\

@@ -86,7 +86,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
         Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
         Command::Print(PrintCommand::Settings) => print::settings(),
-        Command::Print(PrintCommand::LaravelAdapter) => print::laravel_adapter(),
+        Command::Print(PrintCommand::LaravelAdapter(args)) => print::laravel_adapter(args.intents),
         Command::Print(PrintCommand::Supervisor(args)) => print::supervisor(cli.settings.as_deref(), args),
         Command::Status(args) => status::run(|| Ok(load_settings(cli)?.settings), args),
     }

@@ -14,8 +14,8 @@ pub(super) fn settings() -> Result<Exit, CommandError> {
 }
 
 /// The thin PHP job that a Laravel application pastes.
-pub(super) fn laravel_adapter() -> Result<Exit, CommandError> {
-    out(crate::queue::LARAVEL_ADAPTER)?;
+pub(super) fn laravel_adapter(intents: bool) -> Result<Exit, CommandError> {
+    out(if intents { crate::queue::LARAVEL_INTENT_ADAPTER } else { crate::queue::LARAVEL_ADAPTER })?;
     Ok(Exit::Ok)
 }
 

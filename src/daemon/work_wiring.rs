@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::account_wiring::{self, bad};
+#[cfg(feature = "server")]
+use super::account_wiring;
+use super::account_wiring::bad;
 use super::wiring::{self, BadSetting};
 use crate::domain::{Clock, Random, Venue};
 use crate::ops::Settings;
 use crate::ops::settings::{IntentTarget, QueueTarget};
-use crate::queue::{InProcessQueue, InProcessSource, JobClass, JobShape, JobSource, Laravel};
+use crate::queue::{InProcessQueue, InProcessSource, JobSource};
 use crate::store::WorkStore;
 use crate::store::user_data::UserDataOptions;
 use crate::user_data::apply::Policy;
@@ -160,7 +162,7 @@ fn relay(settings: &Settings) -> Result<Option<RelayParts>, BadSetting> {
 #[cfg(feature = "server")]
 fn relay(settings: &Settings) -> Result<Option<RelayParts>, BadSetting> {
     use crate::ops::settings::{INTENT_QUEUES, WORKFLOWS};
-    use crate::queue::RedisProducer;
+    use crate::queue::{JobClass, JobShape, Laravel, RedisProducer};
 
     let (work, queue) = (&settings.work, &settings.queue);
     if work.intent_target == IntentTarget::Store {

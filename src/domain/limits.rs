@@ -441,6 +441,8 @@ pub const SIM_ORDERS_KEPT_MAX: usize = 1 << 17;
 pub const SIM_FILLS_KEPT_MAX: usize = 1 << 18;
 /// Frames of one account that a replay may bring back.
 pub const SIM_REPLAY_FRAMES: usize = 8;
+/// Announcements that wait for the simulated application: eight an account, so many accounts keep up without waiting.
+pub const SIM_ANNOUNCEMENTS_MAX: usize = 1_024;
 /// Accounts of the simulator.
 pub const SIM_ACCOUNTS_MAX: usize = 16_384;
 /// Source addresses whose connects and weight the simulator counts.

@@ -49,3 +49,5 @@ pub use source::{JobSource, Lease, SourceJob};
 
 /// The thin PHP job that `print laravel-adapter` prints.
 pub const LARAVEL_ADAPTER: &str = include_str!("laravel_adapter.php");
+/// The thin PHP job of an intent, as `print laravel-adapter --intents` prints it.
+pub const LARAVEL_INTENT_ADAPTER: &str = include_str!("laravel_intent_adapter.php");
