@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use super::account_host::{AccountHost, HostConfig, HostedLoop, LoopReading, Names};
 use super::account_threads::{join_within, run_dispatcher, run_spooler, run_syncer, spawn};
+use super::venue_memory::VenueMemory;
 use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
 use crate::domain::{Clock, Now, Random};
 use crate::event_loop::{self, ConnectGate, LoopConfig, LoopHandle};
@@ -25,7 +26,7 @@ use crate::spool::{self, Epoch, FolderDisk, OpenReport, SpoolConfig};
 use crate::store::UserDataStore;
 use crate::user_data::control::ports::{ColumnCipher, ListenKeyRest};
 use crate::user_data::control::{self, ControlConfig, ControlHandle, ControlParts};
-use crate::user_data::dispatcher::{DispatchParts, DispatcherStatus};
+use crate::user_data::dispatcher::{AppliedEvents, DispatchParts, DispatcherStatus};
 use crate::user_data::lane::Lane;
 use crate::user_data::registry::Accounts;
 use crate::user_data::spooler::{Spooler, SpoolerStatus};
@@ -45,6 +46,8 @@ pub struct AccountRoleConfig {
     pub store: UserDataStore,
     /// Another session of the same, for a question at the start.
     pub venue_store: UserDataStore,
+    /// What earlier starts knew of the venue's number.
+    pub venue_memory: VenueMemory,
     /// The venue's REST.
     pub rest: Arc<dyn ListenKeyRest>,
     /// Laravel's cipher.
@@ -65,6 +68,8 @@ pub struct AccountRoleConfig {
     pub queue: Option<InProcessQueue>,
     /// How far its consumer has committed; 0 for unknown.
     pub audited: Arc<AtomicU64>,
+    /// Says which events are applied, where the queue has lost its jobs.
+    pub applied: Box<dyn AppliedEvents>,
     /// Jobs of one push, and how long one waits for companions.
     pub batch: (usize, Duration),
 }
@@ -105,8 +110,8 @@ impl AccountRole {
     /// # Errors
     /// A spool that cannot be opened (damaged beyond repair, or another process has it), or a system without threads.
     pub fn start(config: AccountRoleConfig, clock: Arc<dyn Clock>, mut random: Random) -> io::Result<AccountRole> {
-        let AccountRoleConfig { mut host, control, store, venue_store, rest, cipher, sink, shape, audited, .. } =
-            config;
+        let AccountRoleConfig { mut host, control, store, rest, cipher, sink, shape, audited, applied, .. } = config;
+        let venue = (config.venue_store, config.venue_memory);
         let opened = spool::open(config.disk, config.spool, config.epoch, clock.now()).map_err(io::Error::other)?;
         host.found.clone_from(&opened.report.accounts);
         let gate = Arc::clone(&host.gate);
@@ -143,6 +148,7 @@ impl AccountRole {
             rows: Box::new(control.link()),
             damage,
             audited,
+            applied,
             clock: Arc::clone(&clock),
             random: random.fork(),
         };
@@ -167,7 +173,7 @@ impl AccountRole {
             dispatcher: spawn("dispatcher", {
                 let (stop, shown) = (Arc::clone(&stop.dispatcher), Arc::clone(&dispatcher_status));
                 let batch = config.batch;
-                move || run_dispatcher(parts, batch, venue_store, &shown, &stop)
+                move || run_dispatcher(parts, batch, venue, &shown, &stop)
             })?,
             host: spawn("account-host", {
                 let stop = Arc::clone(&stop.host);
@@ -228,6 +234,7 @@ impl AccountRole {
             jobs: dispatcher.jobs,
             behind: dispatcher.behind,
             rewinds: dispatcher.rewinds,
+            left_out: dispatcher.left_out,
             poisoned: dispatcher.poisoned,
             queue_depth: dispatcher.depth,
             frame_to_job_us: (dispatcher.frame_to_job.count > 0).then_some(LatencyUs {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::account_host::HostConfig;
 use super::account_role::AccountRoleConfig;
+use super::applied_look::AppliedLook;
 use super::control_ports::{BinanceListenKeyRest, LaravelColumns};
+use super::venue_memory::VenueMemory;
 use super::wiring::{self, BadSetting};
 use crate::domain::Venue;
 use crate::domain::limits::{
@@ -20,7 +22,7 @@ use crate::ops::{RestClient, Settings};
 use crate::queue::{InProcessQueue, JobClass, JobShape, JobSink, Laravel, in_process_queue};
 use crate::spool::{Epoch, FolderDisk, OpenReport, SpoolConfig, SyncMode};
 use crate::store::user_data::UserDataOptions;
-use crate::store::{StoreUrl, UserDataStore};
+use crate::store::{StoreUrl, UserDataStore, WorkStore};
 use crate::stream::{SessionConfig, StreamUrl};
 use crate::user_data::control::ControlConfig;
 use crate::user_data::key_schedule::Pace;
@@ -68,6 +70,7 @@ pub fn account_role(
         ..UserDataOptions::new(format!("kraite-streams {command} control (pid {})", std::process::id()))
     };
     let open = || UserDataStore::new(&store_url, &options).map_err(|error| bad("store.url", error.sentence()));
+    let looking = WorkStore::new(&store_url, &options).map_err(|error| bad("store.url", error.sentence()))?;
     let disk = FolderDisk::open(&settings.spool.folder)
         .map_err(|error| bad("spool.folder", format!("{}: {error}", settings.spool.folder.display())))?;
 
@@ -93,6 +96,7 @@ pub fn account_role(
         },
         store: open()?,
         venue_store: open()?,
+        venue_memory: VenueMemory::beside(&settings.spool.folder, Venue::Binance.canonical()),
         rest: Arc::new(rest),
         cipher: Arc::new(cipher),
         disk,
@@ -103,6 +107,7 @@ pub fn account_role(
         shape,
         queue,
         audited: Arc::default(),
+        applied: Box::new(AppliedLook::new(looking)),
         batch: (settings.queue.batch, settings.queue.age),
     })
 }

@@ -193,6 +193,7 @@ pub fn run(
             status.alarms.extend(shown.alarms.iter().cloned());
             status.work = Some(shown);
         }
+        status.alarms.extend(gate.warning());
         status.alarms.extend(price_alarm.iter().cloned());
         shown.show(&status);
         if now.mono >= status_at {

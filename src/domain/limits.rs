@@ -389,6 +389,12 @@ pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(5);
 pub const PUSH_FULL_RETRY: Duration = Duration::from_millis(100);
 /// An idle queue server is asked this often whether it still has what it took.
 pub const SINK_HEALTH_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for the first answer about what is applied, the login included, while a rewound stretch is read again.
+pub const REPLAY_ANSWER_FIRST: Duration = Duration::from_secs(5);
+/// … and for each answer after it. A lookup of [`PUSH_JOBS_MAX`] keys takes a millisecond or two.
+pub const REPLAY_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// All those waits of one rewind together: three million records at a pace of 2 ms. Then pushing is as good.
+pub const REPLAY_LOOK_MAX: Duration = Duration::from_secs(120);
 /// A record's acknowledgement waits this long for its row in the database or its file in quarantine.
 pub const ACK_HOLD_MAX: Duration = Duration::from_secs(60);
 /// Gaps that wait for their row: 100 bytes each.
@@ -484,9 +490,11 @@ pub const POLICY_EVERY: Duration = Duration::from_secs(3);
 pub const WORK_HELD_NAMED_MAX: usize = 50;
 /// Intents of one push by the relay.
 pub const RELAY_BATCH_MAX: u32 = 64;
+/// Pushes of one turn of the relay, each of intents for one queue and class: then it looks again whether it still has the lease.
+pub const RELAY_RUNS_MAX: usize = 8;
 /// From one look of the relay for intents to the next.
 pub const RELAY_EVERY: Duration = Duration::from_millis(250);
-/// Audit rows that retention deletes in one transaction: short locks, and room for autovacuum between.
+/// Rows that retention deletes in one transaction: short locks, and room for autovacuum between.
 pub const RETENTION_ROWS_MAX: u32 = 500;
 /// Between two such transactions.
 pub const RETENTION_PAUSE: Duration = Duration::from_millis(200);

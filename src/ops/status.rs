@@ -229,6 +229,8 @@ pub struct UserDataStatus {
     pub behind: u64,
     /// Times that the queue's server had lost what it had taken, and was filled again.
     pub rewinds: u64,
+    /// Records that such a refill left out, since they were applied before.
+    pub left_out: u64,
     /// Records in quarantine because no job can be made of them.
     pub poisoned: u64,
     /// Jobs that wait on the queue, as far as is known.
@@ -419,7 +421,7 @@ fn user_data_line(user_data: &UserDataStatus) -> String {
         format!("frame to job p50 {} p99 {} max {}", millis(us.p50), millis(us.p99), millis(us.max))
     });
     format!(
-        "accounts {} of {} live, {} frames, {} gaps; spool {:.1} MB, {} records behind; {} jobs, {} rewinds; {latency}",
+        "accounts {} of {} live, {} frames, {} gaps; spool {:.1} MB, {} records behind; {} jobs, {} rewinds{}; {latency}",
         user_data.live,
         user_data.accounts,
         user_data.frames,
@@ -428,6 +430,7 @@ fn user_data_line(user_data: &UserDataStatus) -> String {
         user_data.behind,
         user_data.jobs,
         user_data.rewinds,
+        if user_data.left_out > 0 { format!(" ({} records left out)", user_data.left_out) } else { String::new() },
     )
 }
 

@@ -39,6 +39,15 @@ pub trait WorkTables: Send {
     /// PostgreSQL carries nothing out after a statement that failed.
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End>;
 
+    /// How far each account's jobs are applied; accounts of which none was are left out, and rows that cannot be read.
+    fn all_progress(&mut self) -> Result<Vec<(i64, Progress)>>;
+
+    /// Those of these audit keys that have their row.
+    fn audited_keys(&mut self, keys: &[String]) -> Result<Vec<String>>;
+
+    /// Those of these uuids that have a row in `failed_jobs`.
+    fn failed_uuids(&mut self, uuids: &[String]) -> Result<Vec<String>>;
+
     /// Records a job that has failed for good; a second row for the same uuid is none.
     fn insert_failed_job(&mut self, job: &FailedJob<'_>) -> Result<()>;
 
@@ -54,6 +63,13 @@ pub trait WorkTables: Send {
 
     /// Deletes at most `limit` audit rows that were received before `before`, each account's oldest first; how many.
     fn delete_audit_before(&mut self, before: Wall, limit: u32) -> Result<u64>;
+
+    /// Deletes at most `limit` intents that were decided before `before`, the oldest first; how many. `only_pushed`: one that is
+    /// not finished and that the relay has not pushed stays, however old.
+    fn delete_intents_before(&mut self, before: Wall, only_pushed: bool, limit: u32) -> Result<u64>;
+
+    /// Deletes those of the `limit` oldest decisions that were decided before `before`; how many.
+    fn delete_decisions_before(&mut self, before: Wall, limit: u32) -> Result<u64>;
 
     /// Audit rows of an order by exchange or client order id, oldest first; `account` narrows. Those of the order that an
     /// algo order became are among them. An id that is only ever a client's is looked for row by row.
@@ -138,8 +154,9 @@ pub trait WorkTransaction {
     /// Inserts an intent; `false` where its `dedupe` is there already.
     fn insert_intent(&mut self, intent: &NewIntent) -> Result<bool>;
 
-    /// Records what was decided; a second decision about the same event is dropped.
-    fn insert_decision(&mut self, decision: &DecisionRow) -> Result<()>;
+    /// Records what was decided. A second decision about the same event takes the first one's place where that one's rule is
+    /// among `replaced`, and is dropped elsewhere.
+    fn insert_decision(&mut self, decision: &DecisionRow, replaced: &[&str]) -> Result<()>;
 
     /// Records a gap; a second row of the same identity is none.
     fn insert_gap(&mut self, gap: &NewGap<'_>) -> Result<()>;

@@ -145,7 +145,7 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
     (outcome.intents, outcome.needs_reconcile) = (intents, needs_reconcile);
     // Only what somebody may ask after: an order's events, and whatever else had an effect.
     if projection.kind == EventKind::OrderUpdate || outcome.decision.kind() != Rule::Audited {
-        tx.insert_decision(&DecisionRow {
+        let decision = DecisionRow {
             idempotency_key: key,
             account_id: event.account_id,
             order_id,
@@ -155,7 +155,8 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
             note: outcome.decision.note().chars().take(DECISION_NOTE_CHARS_MAX).collect(),
             reserved_at: event.reserved_at,
             decided_at: now,
-        })?;
+        };
+        tx.insert_decision(&decision, &outcome.decision.kind().replaces())?;
     }
     Ok(outcome)
 }

@@ -290,13 +290,17 @@ impl WorkTransaction for PostgresTransaction<'_> {
         Ok(inserted > 0)
     }
 
-    fn insert_decision(&mut self, decision: &DecisionRow) -> Result<()> {
+    fn insert_decision(&mut self, decision: &DecisionRow, replaced: &[&str]) -> Result<()> {
         let (epoch, position) = decision.identity;
         self.execute(
             "INSERT INTO stream_decisions (idempotency_key, account_id, order_id, epoch, position, job_uuid, rule, note, \
              reserved_at, decided_at) \
              VALUES ($1::text, $2::bigint, $3::bigint, $4::text, $5::text::numeric, $6::text, $7::text, $8::text, \
-             $9::text::timestamptz, $10::text::timestamptz) ON CONFLICT (idempotency_key) DO NOTHING",
+             $9::text::timestamptz, $10::text::timestamptz) ON CONFLICT (idempotency_key) DO UPDATE SET \
+             account_id = excluded.account_id, order_id = excluded.order_id, epoch = excluded.epoch, \
+             position = excluded.position, job_uuid = excluded.job_uuid, rule = excluded.rule, note = excluded.note, \
+             reserved_at = excluded.reserved_at, decided_at = excluded.decided_at \
+             WHERE stream_decisions.rule = ANY ($11::text[])",
             &[
                 &decision.idempotency_key,
                 &decision.account_id,
@@ -308,6 +312,7 @@ impl WorkTransaction for PostgresTransaction<'_> {
                 &fitted(&decision.note, 255),
                 &zoned(micros_stamp(decision.reserved_at)),
                 &zoned(micros_stamp(decision.decided_at)),
+                &replaced,
             ],
         )?;
         Ok(())

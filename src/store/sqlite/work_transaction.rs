@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
+use super::work::json_list;
 use super::work_read::{order_columns, order_row, position_columns, position_row};
 use crate::domain::order::OrderStatus;
 use crate::domain::{Decimal, Wall};
@@ -291,12 +292,15 @@ impl WorkTransaction for SqliteTransaction<'_> {
         Ok(inserted > 0)
     }
 
-    fn insert_decision(&mut self, decision: &DecisionRow) -> Result<()> {
+    fn insert_decision(&mut self, decision: &DecisionRow, replaced: &[&str]) -> Result<()> {
         let (epoch, position) = decision.identity;
         self.execute(
             "INSERT INTO stream_decisions (idempotency_key, account_id, order_id, epoch, position, job_uuid, rule, note, \
              reserved_at, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
-             ON CONFLICT (idempotency_key) DO NOTHING",
+             ON CONFLICT (idempotency_key) DO UPDATE SET account_id = excluded.account_id, order_id = excluded.order_id, \
+             epoch = excluded.epoch, position = excluded.position, job_uuid = excluded.job_uuid, rule = excluded.rule, \
+             note = excluded.note, reserved_at = excluded.reserved_at, decided_at = excluded.decided_at \
+             WHERE stream_decisions.rule IN (SELECT value FROM json_each(?11))",
             (
                 &decision.idempotency_key,
                 decision.account_id,
@@ -308,6 +312,7 @@ impl WorkTransaction for SqliteTransaction<'_> {
                 fitted(&decision.note, 255),
                 micros_stamp(decision.reserved_at),
                 micros_stamp(decision.decided_at),
+                json_list(replaced)?,
             ),
         )?;
         Ok(())

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::lanes::Lanes;
 use super::retry::retry_after;
 use super::status::Meters;
-use crate::domain::limits::{RELAY_BATCH_MAX, RELAY_EVERY};
+use crate::domain::limits::{RELAY_BATCH_MAX, RELAY_EVERY, RELAY_RUNS_MAX};
 use crate::domain::{Clock, Random};
 use crate::queue::{IntentJob, IntentJobWriter, JobBatch, JobShape, JobSink};
 use crate::store::WorkStore;
@@ -75,12 +75,12 @@ impl Relay {
             return RELAY_EVERY;
         }
         match self.push() {
-            Ok(pushed) => {
+            Ok((pushed, is_more)) => {
                 self.failures = 0;
                 let mut meters = self.meters.lock();
                 meters.status.relay_stuck = None;
                 meters.status.intents_pushed += pushed as u64;
-                if pushed >= RELAY_BATCH_MAX as usize { Duration::ZERO } else { RELAY_EVERY }
+                if is_more { Duration::ZERO } else { RELAY_EVERY }
             }
             Err(why) => {
                 let mut meters = self.meters.lock();
@@ -94,14 +94,16 @@ impl Relay {
         }
     }
 
-    /// Pushes the oldest intents, run by run of one queue and class, so that their order is that of their ids.
-    fn push(&mut self) -> Result<usize, String> {
+    /// Pushes the oldest intents, run by run of one queue and class, so that their order is that of their ids. How many, and
+    /// whether more may wait.
+    fn push(&mut self) -> Result<(usize, bool), String> {
         let rows = self
             .store
             .run(|tables| tables.unpushed_intents(RELAY_BATCH_MAX))
             .map_err(|error| error.sentence().to_owned())?;
         let mut rest = rows.as_slice();
-        while let Some(first) = rest.first() {
+        for _ in 0..RELAY_RUNS_MAX {
+            let Some(first) = rest.first() else { break };
             let place = self.place_of(first);
             let mut run = 1;
             while run < rest.len() && self.place_of(&rest[run]) == place {
@@ -110,7 +112,7 @@ impl Relay {
             let pushed = self.push_run(&rest[..run], place)?;
             rest = &rest[pushed..];
         }
-        Ok(rows.len())
+        Ok((rows.len() - rest.len(), !rest.is_empty() || rows.len() >= RELAY_BATCH_MAX as usize))
     }
 
     /// Queue and class of an intent's job.

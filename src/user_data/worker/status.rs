@@ -42,6 +42,10 @@ pub struct WorkerStatus {
     pub relay_stuck: Option<String>,
     /// Audit rows that retention has deleted.
     pub deleted: u64,
+    /// Intents that retention has deleted.
+    pub intents_deleted: u64,
+    /// Decisions that retention has deleted.
+    pub decisions_deleted: u64,
     /// Why retention waits.
     pub retention_stuck: Option<String>,
     /// Times that the lease was lost while jobs were in hand.
