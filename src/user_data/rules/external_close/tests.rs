@@ -114,8 +114,8 @@ fn the_workflow_is_told_what_is_known() {
     }
     for (average, last, price) in [("0", "1.3", Value::from("1.3")), ("", "", Value::Null), ("0", "0", Value::Null)] {
         let event = Projection {
-            average_price: crate::domain::Decimal::parse(average),
-            last_filled_price: crate::domain::Decimal::parse(last),
+            average_price: Decimal::parse(average),
+            last_filled_price: Decimal::parse(last),
             ..event.clone()
         };
         let draft = replacement(&event, &position(41, "active", Direction::Long)).unwrap();
