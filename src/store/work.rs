@@ -35,6 +35,10 @@ pub trait WorkTables: Send {
     /// Whether the session is worth another statement.
     fn is_usable(&self) -> bool;
 
+    /// Statements that this session has carried out for jobs, `BEGIN` and `COMMIT` among them: what a job costs, as a
+    /// number that is the same on every machine.
+    fn statements(&self) -> u64;
+
     /// Does `work` in one transaction. An error of `work` or of the database rolls back, one that `work` passed over too:
     /// PostgreSQL carries nothing out after a statement that failed.
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End>;
@@ -143,6 +147,7 @@ pub struct WorkStore {
     place: Place,
     target: String,
     session: Option<Box<dyn WorkTables>>,
+    statements: u64,
 }
 
 impl WorkStore {
@@ -151,13 +156,19 @@ impl WorkStore {
     /// # Errors
     /// A build without the feature for that database.
     pub fn new(url: &StoreUrl, options: &UserDataOptions) -> Result<WorkStore> {
-        Ok(WorkStore { place: Place::new(url, options)?, target: url.to_string(), session: None })
+        Ok(WorkStore { place: Place::new(url, options)?, target: url.to_string(), session: None, statements: 0 })
     }
 
     /// Where it writes to, without a password.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// [`WorkTables::statements`] of all sessions so far.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements
     }
 
     /// Whether a session is open.
@@ -176,7 +187,9 @@ impl WorkStore {
             Some(session) => session,
             None => self.open()?,
         };
+        let before = session.statements();
         let answer = work(&mut *session);
+        self.statements += session.statements() - before;
         if answer.as_ref().err().is_none_or(|error| !error.class().needs_reconnect()) {
             self.session = Some(session);
         }

@@ -1,6 +1,7 @@
 //! One transaction of the worker on SQLite: [`WorkTransaction`]. `BEGIN IMMEDIATE` makes it the file's only writer, so a
 //! lock of a row is nothing but its reading.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
@@ -19,11 +20,13 @@ use crate::store::work_rows::{
 /// An open transaction, and the first fault in it: as on PostgreSQL, nothing is kept after one.
 pub(super) struct SqliteTransaction<'a> {
     pub(super) connection: &'a Connection,
+    pub(super) statements: &'a Cell<u64>,
     pub(super) failed: Option<StoreError>,
 }
 
 impl SqliteTransaction<'_> {
     fn execute(&mut self, text: &str, params: impl Params) -> Result<u64> {
+        self.count();
         let answer = self.connection.prepare_cached(text).and_then(|mut statement| statement.execute(params));
         self.noted(answer.map(|rows| rows as u64))
     }
@@ -34,6 +37,7 @@ impl SqliteTransaction<'_> {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
+        self.count();
         let answer =
             self.connection.prepare_cached(text).and_then(|mut statement| statement.query_row(params, read).optional());
         self.noted(answer)
@@ -45,9 +49,14 @@ impl SqliteTransaction<'_> {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
+        self.count();
         let answer =
             self.connection.prepare_cached(text).and_then(|mut statement| statement.query_map(params, read)?.collect());
         self.noted(answer)
+    }
+
+    fn count(&self) {
+        self.statements.set(self.statements.get() + 1);
     }
 
     fn noted<T>(&mut self, answer: rusqlite::Result<T>) -> Result<T> {
