@@ -87,7 +87,13 @@ pub trait WorkTransaction {
     /// Inserts an audit row; `false` where its idempotency key is there already. Never fails the transaction for a duplicate.
     fn insert_audit(&mut self, row: &AuditRow<'_>) -> Result<bool>;
 
-    /// The account, soft-deleted or not; `None` where there is none.
+    /// Inserts the audit rows of several jobs at once, in this order, where that saves the database something; to be
+    /// followed by [`WorkTransaction::insert_audit`] of each, which then tells what was found.
+    fn insert_audit_ahead(&mut self, _rows: &[AuditRow<'_>]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The account, soft-deleted or not, as of this transaction's first look at it; `None` where there is none.
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>>;
 
     /// The order with this exchange order id, else the one with this client order id, else the algo order that is known to

@@ -75,9 +75,12 @@ impl WorkTables for PostgresWork {
         self.statements.count();
         let transaction =
             self.store.client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()?;
-        let mut open = PostgresTransaction { transaction, statements: &mut self.statements, failed: None };
-        let answer = work(&mut open);
-        let PostgresTransaction { transaction, statements, failed } = open;
+        let mut open = PostgresTransaction::new(transaction, &mut self.statements);
+        let mut answer = work(&mut open);
+        if open.failed.is_none() && matches!(answer, Ok(End::Commit)) {
+            answer = open.flush().map(|()| End::Commit);
+        }
+        let PostgresTransaction { transaction, statements, failed, .. } = open;
         statements.count();
         match (failed, answer) {
             (Some(error), _) | (None, Err(error)) => {

@@ -79,7 +79,8 @@ impl WorkTables for SqliteWork {
         let transaction = self.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // BEGIN, and how it ends.
         self.statements.set(self.statements.get() + 2);
-        let mut open = SqliteTransaction { connection: &transaction, statements: &self.statements, failed: None };
+        let mut open =
+            SqliteTransaction { connection: &transaction, statements: &self.statements, failed: None, account: None };
         let answer = work(&mut open);
         let failed = open.failed;
         match (failed, answer) {

@@ -22,6 +22,8 @@ pub(super) struct SqliteTransaction<'a> {
     pub(super) connection: &'a Connection,
     pub(super) statements: &'a Cell<u64>,
     pub(super) failed: Option<StoreError>,
+    /// As it was read in this transaction: nobody else writes meanwhile.
+    pub(super) account: Option<AccountFacts>,
 }
 
 impl SqliteTransaction<'_> {
@@ -132,11 +134,14 @@ impl WorkTransaction for SqliteTransaction<'_> {
     }
 
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>> {
-        self.row(
-            "SELECT id, api_system_id, coalesce(on_hedge_mode, 0) <> 0 FROM accounts WHERE id = ?1",
-            [account_id],
-            |row| Ok(AccountFacts { id: row.get(0)?, api_system_id: row.get(1)?, on_hedge_mode: row.get(2)? }),
-        )
+        if self.account.is_none_or(|account| account.id != account_id) {
+            self.account = self.row(
+                "SELECT id, api_system_id, coalesce(on_hedge_mode, 0) <> 0 FROM accounts WHERE id = ?1",
+                [account_id],
+                |row| Ok(AccountFacts { id: row.get(0)?, api_system_id: row.get(1)?, on_hedge_mode: row.get(2)? }),
+            )?;
+        }
+        Ok(self.account)
     }
 
     fn find_order(
