@@ -1,7 +1,7 @@
 //! Jobs applied a second: real bodies of fifty accounts' order lives, through the worker, on SQLite and PostgreSQL, from the
 //! queue in this process and from a real Redis, with production's allowlist and in shadow mode, in pieces of 1, 16 and 64.
 //!
-//! `cargo bench --bench work`, under 90 s. The second table takes the same work apart on one thread. Statements per job are
+//! `cargo bench --bench work`, some minutes where the disk is slow to sync. The second table takes the same work apart on one thread. Statements per job are
 //! counted where they are carried out, `BEGIN` and `COMMIT` included, so they are the same on every machine; times are
 //! medians of interleaved rounds: look at the ratios. Ends with 1 if a job has no audit row, an intent is missing or doubled.
 
