@@ -11,6 +11,7 @@ use super::account_args::AccountsCommand;
 use super::demo::check::Check;
 use super::exit::Exit;
 use super::spool_args::SpoolCommand;
+use super::trace_args::{AllowlistCommand, TRACE, TraceArgs};
 use crate::domain::Venue;
 
 /// The whole command line.
@@ -45,6 +46,7 @@ First steps:
   kraite-streams migrate                                create or complete the tables
   kraite-streams symbols sync                           fill them with what the venues list
   kraite-streams status                                 ask a running daemon how it is
+  kraite-streams trace ORDER_ID                         one order's road, frame by frame
   kraite-streams print supervisor                       a program section for supervisord
 
 Without a settings file prices go to ./kraite-streams.sqlite. For PostgreSQL set
@@ -87,6 +89,12 @@ pub enum Command {
     /// The frames on disk: list, show, and replay onto the queue
     #[command(subcommand)]
     Spool(SpoolCommand),
+    /// Print one order's road: frame, spool, job, audit, rule, change, intent
+    #[command(long_about = TRACE)]
+    Trace(TraceArgs),
+    /// What more execution types on the allowlist would have done
+    #[command(subcommand)]
+    Allowlist(AllowlistCommand),
     /// Create the tables, or add the columns that existing ones lack
     #[command(long_about = MIGRATE)]
     Migrate(MigrateArgs),

@@ -102,7 +102,8 @@ fn rows_are_right_when_they_hold_the_end_and_wrong_in_every_other_way() {
         let right = lived.row(kind, status, &price, is_algo);
         let report = lived.judge(std::slice::from_ref(&right), &[]);
         assert_eq!((&report.wrong[..], report.checked, report.in_gaps), (&[][..], 1, 0), "{life:?}");
-        let differences: [(&str, fn(&mut HeldOrder)); 5] = [
+        type Change = fn(&mut HeldOrder);
+        let differences: [(&str, Change); 5] = [
             ("status", |row| row.status = "PARTIALLY_FILLED".to_owned()),
             ("price", |row| row.prices.0 = Some("0.00000001".to_owned())),
             ("no price", |row| row.prices.0 = None),
