@@ -20,7 +20,6 @@ mod order_lives;
 #[path = "support/private_postgres.rs"]
 mod private_postgres;
 #[cfg(feature = "server")]
-#[allow(dead_code, reason = "shared with the tests, which need more of it")]
 #[path = "../tests/support/redis_server.rs"]
 mod redis_server;
 #[cfg(any(feature = "server", feature = "embedded"))]
