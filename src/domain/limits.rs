@@ -476,6 +476,8 @@ pub const WORK_BYTES_MAX: usize = 64 << 20;
 pub const WORK_RESERVE_AT_ONCE: usize = 256;
 /// Tickets of one acknowledgement.
 pub const WORK_ACK_AT_ONCE: usize = 512;
+/// Recorded bytes of the jobs whose audit rows go in one statement, which the database's client copies.
+pub const WORK_AUDIT_AHEAD_BYTES_MAX: usize = 1 << 20;
 /// Longest wait of the reserver for a job while nothing is in hand; a stop is noticed within it.
 pub const WORK_IDLE_MAX: Duration = Duration::from_millis(500);
 /// The same while jobs are in hand, which want to be acknowledged.
