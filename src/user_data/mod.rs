@@ -27,6 +27,7 @@ pub mod control;
 pub mod discovery;
 pub mod dispatcher;
 pub mod gaps;
+pub mod handover;
 pub mod intake;
 pub mod key_schedule;
 pub mod lane;
