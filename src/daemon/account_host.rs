@@ -316,7 +316,7 @@ impl AccountHost {
             let control = &self.loop_of(id).control;
             let (question, leaving, seat, is_rotating) = cell.account(now, |account| {
                 account.judge_rotation(now);
-                (account.poll_question(), account.poll_leaving(), account.seat(), account.is_rotating())
+                (account.poll_question(now), account.poll_leaving(now), account.seat(), account.is_rotating())
             });
             if let Some(text) = question {
                 // One that does not arrive is answered by nobody: the handover is decided by frames, or given up.

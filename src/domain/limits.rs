@@ -426,6 +426,13 @@ pub const HANDOVER_RECALL: Duration = Duration::from_secs(60);
 pub const HANDOVER_RECALL_ALONE: Duration = Duration::from_secs(10);
 /// After the leadership has moved, late frames of the other socket are folded this long.
 pub const HANDOVER_TAIL: Duration = Duration::from_secs(10);
+/// A socket that has lost the lead is read for so long still: what it alone brings is recorded. There is such a frame only if
+/// the venue repeated an old one byte for byte at the very time, and that was taken for the one that both have brought.
+pub const HANDOVER_DRAIN: Duration = Duration::from_secs(3);
+/// The old socket is asked whether it lives so long after the new one was verified: whatever lags less has arrived then.
+pub const HANDOVER_ASK_AFTER: Duration = Duration::from_secs(1);
+/// … and again after this without an answer.
+pub const HANDOVER_ASK_EVERY: Duration = Duration::from_secs(5);
 /// Without a frame on either socket for this long, leadership moves without one.
 pub const HANDOVER_QUIET: Duration = Duration::from_secs(10);
 /// A socket that has delivered nothing of what the other one did for this long delivers nothing at all.
@@ -545,7 +552,8 @@ const _: () = assert!(HANDOVER_HOLD.as_millis() + HANDOVER_TURN_EVERY.as_millis(
 const _: () = assert!(
     HANDOVER_MUTE_AFTER.as_secs() < HANDOVER_MAX.as_secs() && HANDOVER_QUIET.as_secs() < HANDOVER_MAX.as_secs()
 );
-const _: () = assert!(HANDOVER_TAIL.as_secs() <= HANDOVER_RECALL.as_secs());
+const _: () =
+    assert!(HANDOVER_DRAIN.as_secs() < HANDOVER_TAIL.as_secs() && HANDOVER_TAIL.as_secs() <= HANDOVER_RECALL.as_secs());
 const _: () = assert!(SPOOL_BATCH_BYTES <= SPOOL_BUFFER_KEPT_MAX);
 const _: () =
     assert!(SPOOL_ACCOUNTS_MAX * 24 <= SPOOL_PAYLOAD_MAX && SPOOL_ACCOUNTS_MAX as u64 * 24 < SPOOL_RESERVE_BYTES / 2);

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::{Account, Down, KeyNews, Pace, Phase};
 use crate::domain::limits::{
-    HANDOVER_KEY_TRIES, HANDOVER_RETRY_MAX, HANDOVER_RETRY_MIN, PROOF_WITHIN, ROTATE_JITTER_PART,
+    HANDOVER_ASK_AFTER, HANDOVER_ASK_EVERY, HANDOVER_DRAIN, HANDOVER_KEY_TRIES, HANDOVER_RETRY_MAX, HANDOVER_RETRY_MIN,
+    PROOF_WITHIN, ROTATE_JITTER_PART,
 };
 use crate::domain::{Mono, Now, Random, Wall};
 use crate::exchange::binance::control::{Proof, list_subscriptions_request, subscriptions_prove};
@@ -83,8 +84,8 @@ pub(super) struct Rotations {
     /// A newer key than that of the account's socket.
     newer: Option<KeyNews>,
     under_way: Option<Box<UnderWay>>,
-    /// Seats whose sockets are to be ended.
-    leaving: Vec<Seat>,
+    /// Seats whose sockets are to be ended, and from when on.
+    leaving: Vec<(Seat, Mono)>,
     /// In a row.
     failures: u32,
     pub(super) shown: Shown,
@@ -118,8 +119,8 @@ struct Next {
     spelling: Spelling,
     stage: Stage,
     text: Option<String>,
-    /// A question for the old socket, and its number until the answer comes.
-    question: Option<String>,
+    /// When the old socket is asked (again) whether it lives, and the number of the question.
+    ask_at: Mono,
     asked: Option<u64>,
     is_borne_out: bool,
     absent: EventSet,
@@ -182,7 +183,7 @@ impl Account {
                 spelling,
                 stage: Stage::Wanted,
                 text: None,
-                question: None,
+                ask_at: Mono::NEVER,
                 asked: None,
                 is_borne_out: false,
                 absent: EventSet::default(),
@@ -204,18 +205,23 @@ impl Account {
     }
 
     /// A text for the account's socket that the host must send: quiet sockets ask for nothing by themselves.
-    pub fn poll_question(&mut self) -> Option<String> {
-        self.next_mut()?.question.take()
+    pub fn poll_question(&mut self, now: Now) -> Option<String> {
+        self.next_mut().filter(|next| !next.is_borne_out && next.ask_at <= now.mono)?;
+        let id = self.ask();
+        let next = self.next_mut()?;
+        (next.asked, next.ask_at) = (Some(id), now.mono.plus(HANDOVER_ASK_EVERY));
+        Some(list_subscriptions_request(id))
     }
 
-    /// A seat whose socket is to be ended.
-    pub fn poll_leaving(&mut self) -> Option<Seat> {
-        self.rotations.leaving.pop()
+    /// A seat whose socket is to be ended now.
+    pub fn poll_leaving(&mut self, now: Now) -> Option<Seat> {
+        let place = self.rotations.leaving.iter().position(|(_, at)| *at <= now.mono)?;
+        Some(self.rotations.leaving.swap_remove(place).0)
     }
 
     /// The loop did not take the end of that socket: it is to be told again.
     pub fn handle_leaving_refused(&mut self, seat: Seat) {
-        self.rotations.leaving.push(seat);
+        self.rotations.leaving.push((seat, Mono::ZERO));
     }
 
     /// The account's socket.
@@ -500,16 +506,14 @@ impl Account {
         true
     }
 
-    /// The second socket is subscribed. The account's own is asked whether it is, behind all that it has sent.
+    /// The second socket is subscribed. A while later the account's own is asked whether it is, behind all that it sent.
     fn prove_next(&mut self, now: Now) {
         let is_live = matches!(self.phase, Phase::Live { .. });
-        let id = self.ask();
         let Some(under_way) = &mut self.rotations.under_way else { return };
         under_way.handover.handle_proven(now.mono);
         let Some(next) = &mut under_way.next else { return };
         next.stage = Stage::Live { since: now };
-        next.heard = now.wall;
-        (next.asked, next.question) = (Some(id), Some(list_subscriptions_request(id)));
+        (next.heard, next.ask_at) = (now.wall, now.mono.plus(HANDOVER_ASK_AFTER));
         if !is_live {
             self.promote(now);
         }
@@ -523,7 +527,8 @@ impl Account {
             under_way.handover.lead(Side::New, now.mono);
         }
         let (seat, key) = under_way.new.clone();
-        self.rotations.leaving.push(std::mem::replace(&mut self.rotations.seat, seat));
+        let left = std::mem::replace(&mut self.rotations.seat, seat);
+        self.rotations.leaving.push((left, now.mono.plus(HANDOVER_DRAIN)));
         if self.rotations.newer.as_ref().is_some_and(|news| news.key == key) {
             let news = self.rotations.newer.take();
             self.be_silent_since(news.and_then(|news| news.replaced));
@@ -577,7 +582,7 @@ impl Account {
     pub(super) fn abandon_rotation(&mut self, now: Now) {
         let Some(under_way) = &mut self.rotations.under_way else { return };
         if under_way.next.take().is_some() {
-            self.rotations.leaving.push(under_way.new.0);
+            self.rotations.leaving.push((under_way.new.0, now.mono));
             under_way.handover.handle_dead(Side::New, now.mono);
         }
     }
