@@ -394,18 +394,8 @@ fn script() -> impl Strategy<Value = Script> {
         (any::<u64>(), 0_u64..120, prop_oneof![1_u64..20, 20_u64..3_000], [lag(), lag()], 0_u64..80),
         (one_in(2), one_in(2), one_in(2), 0_u64..4_000, 0_u64..400, [death(), death()]),
     )
-        .prop_map(|((seed, frames, pace, lags, jitter), (losses, doubles, replays, opened, proof, deaths))| Script {
-            seed,
-            frames,
-            pace,
-            lags,
-            jitter,
-            losses,
-            doubles,
-            replays,
-            opened,
-            proof,
-            deaths,
+        .prop_map(|((seed, frames, pace, lags, jitter), (losses, doubles, replays, opened, proof, deaths))| {
+            Script { seed, frames, pace, lags, jitter, losses, doubles, replays, opened, proof, deaths }
         })
 }
 

@@ -66,6 +66,11 @@ pub enum AccountFault {
     },
     /// The next connection of this account answers everything and delivers nothing.
     MuteNext,
+    /// The next connection of this account gets every event this much later.
+    LagNext {
+        /// How much later.
+        delay: Duration,
+    },
     /// The listen key dies now.
     ExpireKey {
         /// How the client hears of it.
@@ -98,7 +103,7 @@ pub enum AccountFault {
 
 impl AccountFault {
     /// Every kind, with ordinary parameters.
-    pub const ALL: [AccountFault; 23] = [
+    pub const ALL: [AccountFault; 24] = [
         AccountFault::Cut,
         AccountFault::Close,
         AccountFault::HalfFrame,
@@ -115,6 +120,7 @@ impl AccountFault {
         AccountFault::SlowHandshake { delay: Duration::from_millis(1_500) },
         AccountFault::RefuseUpgrade { status: 503 },
         AccountFault::MuteNext,
+        AccountFault::LagNext { delay: Duration::from_millis(100) },
         AccountFault::ExpireKey { notice: ExpiryNotice::Number },
         AccountFault::RotateKey { grace: Duration::from_secs(60) },
         AccountFault::Duplicate,
@@ -144,6 +150,7 @@ impl AccountFault {
             AccountFault::SlowHandshake { .. } => "slow_handshake",
             AccountFault::RefuseUpgrade { .. } => "refuse_upgrade",
             AccountFault::MuteNext => "mute_next",
+            AccountFault::LagNext { .. } => "lag_next",
             AccountFault::ExpireKey { .. } => "expire_key",
             AccountFault::RotateKey { .. } => "rotate_key",
             AccountFault::Duplicate => "duplicate",
@@ -162,6 +169,7 @@ impl AccountFault {
             AccountFault::SlowHandshake { .. }
                 | AccountFault::RefuseUpgrade { .. }
                 | AccountFault::MuteNext
+                | AccountFault::LagNext { .. }
                 | AccountFault::RotateKey { .. }
                 | AccountFault::KeyError { .. }
                 | AccountFault::KeyDelay { .. }

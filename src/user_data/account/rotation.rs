@@ -4,9 +4,10 @@
 //! [`Account::poll_leaving`] names. The new socket is verified as any other; then both are read, and the
 //! [`Handover`] says what is recorded. The new one takes the old one's place:
 //!
-//! - without a gap when both have brought one frame, or both were quiet and the old one answered a question that was asked
-//!   after the new one was verified, or the old one broke after that answer;
-//! - with a gap, as after any break, in all other cases in which the old one breaks or turns out to deliver nothing.
+//! - without a gap when both have brought one frame; where the key is the same also when both were quiet and the old one
+//!   answered a question that was asked after the new one was verified, or the old one broke after that answer;
+//! - with a gap, as after any break, in all other cases: what a replaced key still delivers nobody knows before a frame
+//!   comes by it.
 //!
 //! A new socket that is never verified, or delivers nothing of what the old one does, is given up and tried again later:
 //! the old one goes on. A new key is tried [`HANDOVER_KEY_TRIES`] times that way, then the old socket is left.
@@ -172,7 +173,9 @@ impl Account {
         let new = self.rotations.newer.as_ref().map_or_else(|| old.clone(), |news| news.key.clone());
         let spelling = self.spelling();
         let url = PrivateUrl::new(&self.config.base, spelling, &new);
-        self.rotations.newest += 1;
+        // Seats that exist together differ in their lowest bit, by which the host tells them apart.
+        let is_free = (self.rotations.newest ^ self.rotations.seat) & 1 == 0;
+        self.rotations.newest += if is_free { 1 } else { 2 };
         self.rotations.under_way = Some(Box::new(UnderWay {
             old: (self.rotations.seat, old),
             new: (self.rotations.newest, new),
@@ -250,8 +253,10 @@ impl Account {
             Stage::Verifying { until, .. } if until <= now.mono && self.held.is_none() => self.fail_rotation(now),
             Stage::Live { .. } => match under_way.handover.judge(next.is_borne_out, now.mono) {
                 Verdict::Wait => {}
-                Verdict::Lead => self.promote(now),
-                Verdict::OldIsMute => {
+                Verdict::Lead if next.cause == Cause::Age || under_way.handover.leader() == Side::New => {
+                    self.promote(now);
+                }
+                Verdict::Lead | Verdict::OldIsMute => {
                     // It was alive as long as it was confirmed, however many pings came since.
                     self.go_silent("key", true, now);
                     self.promote(now);
@@ -464,13 +469,15 @@ impl Account {
             self.take_newer_key_unless_live(is_live, now);
             return false;
         };
-        let is_whole = is_live && next.is_borne_out && matches!(next.stage, Stage::Live { .. });
+        let is_verified = matches!(next.stage, Stage::Live { .. });
+        let is_whole = is_live && is_verified && next.is_borne_out && next.cause == Cause::Age;
+        let is_key = next.cause == Cause::Key;
         if matches!(next.stage, Stage::Wanted) {
             self.abandon_rotation(now);
             return false;
         }
         if !is_whole {
-            self.go_silent("reconnect", false, now);
+            self.go_silent(if is_key { "key" } else { "reconnect" }, is_key, now);
         }
         self.promote(now);
         true
@@ -495,7 +502,9 @@ impl Account {
             Proof::NotThisReply => return false,
             Proof::Named { .. } => {
                 (next.asked, next.is_borne_out) = (None, true);
-                self.confirmed = Some(now.wall);
+                if next.cause == Cause::Age {
+                    self.confirmed = Some(now.wall);
+                }
             }
             Proof::Missing => {
                 next.asked = None;
