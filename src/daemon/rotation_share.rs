@@ -22,6 +22,12 @@ impl RotationShare {
         RotationShare { limit: (ordinary * ROTATIONS_PERCENT / 100).max(1), window, begun: VecDeque::new() }
     }
 
+    /// How many in a window.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether one more may begin now; it is counted.
     pub fn take(&mut self, now: Mono) -> bool {
         while self.begun.front().is_some_and(|at| at.plus(self.window) <= now) {

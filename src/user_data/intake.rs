@@ -25,6 +25,8 @@ pub struct Intake {
     seat: Seat,
     /// The last frame found no room: the session must hand over nothing more.
     wants_pause: bool,
+    /// Its socket has ended and was left: the session must not begin another one.
+    wants_close: bool,
 }
 
 /// What a message was.
@@ -48,7 +50,7 @@ impl Intake {
     /// For the account of `cell` and the socket of `seat`.
     #[must_use]
     pub fn at_seat(cell: Arc<AccountCell>, seat: Seat) -> Intake {
-        Intake { cell, seat, wants_pause: false }
+        Intake { cell, seat, wants_pause: false, wants_close: false }
     }
 
     /// Whose it is.
@@ -109,10 +111,13 @@ impl Intake {
     /// A connection or attempt has ended.
     pub fn handle_down(&mut self, down: Down<'_>, at: Now) {
         let seat = self.seat;
-        self.cell.account(at, |account| match account.place(seat) {
-            Place::Current => account.handle_down(down, at),
-            Place::Next => account.handle_next_down(down, at),
-            Place::Left => {}
+        self.wants_close = self.cell.account(at, |account| {
+            match account.place(seat) {
+                Place::Current => account.handle_down(down, at),
+                Place::Next => account.handle_next_down(down, at),
+                Place::Left => {}
+            }
+            account.place(seat) == Place::Left
         });
     }
 
@@ -136,6 +141,9 @@ impl Intake {
     pub fn poll_request(&mut self) -> Option<Request> {
         if std::mem::take(&mut self.wants_pause) {
             return Some(Request::Pause);
+        }
+        if std::mem::take(&mut self.wants_close) {
+            return Some(Request::Close);
         }
         let seat = self.seat;
         self.cell.with(|hosted| match hosted.account.place(seat) {
