@@ -11,6 +11,7 @@ use super::account_args::AccountsCommand;
 use super::demo::check::Check;
 use super::exit::Exit;
 use super::spool_args::SpoolCommand;
+use super::trace_args::{AllowlistCommand, TRACE, TraceArgs};
 use crate::domain::Venue;
 
 /// The whole command line.
@@ -41,9 +42,11 @@ First steps:
   kraite-streams prices                                 stream into ./kraite-streams.sqlite
   kraite-streams print settings > kraite-streams.toml   every key with its default, unit and reason
   kraite-streams check                                  what prices would do with these settings and tables
+  kraite-streams work                                   apply the jobs of the queue
   kraite-streams migrate                                create or complete the tables
   kraite-streams symbols sync                           fill them with what the venues list
   kraite-streams status                                 ask a running daemon how it is
+  kraite-streams trace ORDER_ID                         one order's road, frame by frame
   kraite-streams print supervisor                       a program section for supervisord
 
 Without a settings file prices go to ./kraite-streams.sqlite. For PostgreSQL set
@@ -71,6 +74,9 @@ pub enum Command {
     /// Stream the user data of all accounts onto the queue: the daemon
     #[command(long_about = USER_DATA)]
     UserData(PricesArgs),
+    /// Apply the jobs of the queue: audit rows, order updates, intents: the daemon
+    #[command(long_about = WORK)]
+    Work(PricesArgs),
     /// `prices` and `user-data` in one process
     #[command(long_about = RUN)]
     Run(PricesArgs),
@@ -83,6 +89,12 @@ pub enum Command {
     /// The frames on disk: list, show, and replay onto the queue
     #[command(subcommand)]
     Spool(SpoolCommand),
+    /// Print one order's road: frame, spool, job, audit, rule, change, intent
+    #[command(long_about = TRACE)]
+    Trace(TraceArgs),
+    /// What more execution types on the allowlist would have done
+    #[command(subcommand)]
+    Allowlist(AllowlistCommand),
     /// Create the tables, or add the columns that existing ones lack
     #[command(long_about = MIGRATE)]
     Migrate(MigrateArgs),
@@ -115,7 +127,7 @@ pub enum PrintCommand {
     /// A commented settings file, every key at its default
     Settings,
     /// The PHP job that a Laravel application needs to consume the queue
-    LaravelAdapter,
+    LaravelAdapter(LaravelAdapterArgs),
     /// A program section for supervisord that runs a daemon
     Supervisor(SupervisorArgs),
 }
@@ -134,6 +146,14 @@ pub struct SyncArgs {
     /// Only these venues: binance, bybit, kucoin, bitget; several with commas [default: all]
     #[arg(long, value_name = "VENUE", value_delimiter = ',')]
     pub exchange: Vec<Venue>,
+}
+
+/// `print laravel-adapter`
+#[derive(Args, Clone, Debug, Default)]
+pub struct LaravelAdapterArgs {
+    /// The job of an intent (work.intent_class) instead of that of an event (queue.job_class)
+    #[arg(long)]
+    pub intents: bool,
 }
 
 /// `print supervisor`
@@ -158,6 +178,8 @@ pub enum SupervisedRole {
     Prices,
     /// Private streams onto the queue
     UserData,
+    /// Jobs of the queue into the database
+    Work,
     /// Both in one process
     Run,
 }
@@ -261,17 +283,20 @@ Run the whole thing on this machine, with nothing installed and nothing contacte
 
 Starts a simulated exchange on loopback (real TLS, real WebSocket, about 950 symbols a second), the price stream, an
 embedded database in a temporary folder and a live page, whose address is printed first; and three accounts whose
-private streams go through spool and queue to a consumer. Faults are injected meanwhile: cut and stalled connections,
+private streams go through spool and queue to the worker: audit rows, and orders of a simulated trading application, which
+have to hold what the exchange's hold in the end. Faults are injected meanwhile: cut and stalled connections,
 garbage, oversized frames, bad prices, dead listen keys. It ends in a ledger (sent, received, written, conflated,
 rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
 
 --json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, frames, gaps,
-frame_to_job_us {p50, p99, max}, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
+audit_rows, orders_checked, orders_in_gaps, intents, frame_to_job_us, frame_to_audit_us (from the exchange's socket to the
+acknowledgement behind the commit), event_to_audit_us (from the exchange's E), event_to_audit_outside_bursts_us, each
+{p50, p99, max}, burst_frames, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
 checks [{name, ok, detail}].
 
 --kill is another demo: `kraite-streams run` as a process of its own, killed with SIGKILL three times, mid-tick and
-mid-frame, and started again. Then its spool and its table are held against the simulator. --json prints ok, seconds,
-seed, kills, frames, gaps, covered, checks.";
+mid-frame, and started again. Then its spool and its tables are held against the simulator. --json prints ok, seconds,
+seed, kills, frames, gaps, covered, audit_rows, orders_checked, orders_in_gaps, intents, checks.";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\
@@ -295,6 +320,19 @@ from there onto the queue of queue.url in Laravel's contract; while the queue is
 could not be received lies in a gap record, on the queue and in stream_gaps.
 
 SIGTERM or SIGINT ends it within 10 s; SIGHUP reads the settings again and looks for accounts.";
+
+/// What `work --help` teaches.
+pub const WORK: &str = "\
+Apply the jobs of the queue until told to stop: audit row, order update, intents, each job in one transaction.
+
+Takes jobs from the Redis queue of queue.url with Laravel's semantics: reserved and delayed sets, attempts, retry_after,
+failed_jobs. Several may run: one works, the others stand by and take over when its lease lapses. Jobs of one account are
+applied in the order of the positions they carry, while no other program consumes the same queue; with PHP workers on it no order
+is promised. Until execution types stand on the allowlist, events are audited and nothing is applied (shadow mode). With
+queue.url = \"in_process\" the worker runs inside `user-data` and `run`, and this command has nothing to do.
+
+SIGTERM or SIGINT: transactions in hand end, the rest goes back onto the queue, within 10 s. SIGHUP reads the settings again;
+the allowlist is also read again every few seconds.";
 
 /// What `run --help` teaches.
 pub const RUN: &str = "\

@@ -5,6 +5,8 @@
 
 pub mod account_args;
 mod accounts;
+mod allowlist;
+mod allowlist_record;
 pub mod args;
 mod check;
 mod check_accounts;
@@ -24,6 +26,11 @@ mod spool_replay;
 mod status;
 mod store;
 mod symbols;
+mod trace;
+pub mod trace_args;
+mod trace_road;
+mod trace_spool;
+mod work_tables;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -67,16 +74,19 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Demo(args) => demo::run(args),
         Command::Prices(_) => prices::run(Mode::Prices, load_settings(cli)?, cli.settings.as_deref()),
         Command::UserData(_) => prices::run(Mode::UserData, load_settings(cli)?, cli.settings.as_deref()),
+        Command::Work(_) => prices::run(Mode::Work, load_settings(cli)?, cli.settings.as_deref()),
         Command::Run(_) => prices::run(Mode::Run, load_settings(cli)?, cli.settings.as_deref()),
         Command::Check(_) => check::run(&load_settings(cli)?),
         #[cfg(feature = "sim")]
         Command::Sim(args) => sim::run(args),
         Command::Accounts(command) => accounts::run(&load_settings(cli)?, command),
         Command::Spool(command) => spool::run(&load_settings(cli)?, command),
+        Command::Trace(args) => trace::run(&load_settings(cli)?, args),
+        Command::Allowlist(command) => allowlist::run(&load_settings(cli)?, command),
         Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
         Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
         Command::Print(PrintCommand::Settings) => print::settings(),
-        Command::Print(PrintCommand::LaravelAdapter) => print::laravel_adapter(),
+        Command::Print(PrintCommand::LaravelAdapter(args)) => print::laravel_adapter(args.intents),
         Command::Print(PrintCommand::Supervisor(args)) => print::supervisor(cli.settings.as_deref(), args),
         Command::Status(args) => status::run(|| Ok(load_settings(cli)?.settings), args),
     }

@@ -6,9 +6,13 @@
 
 mod account_events;
 pub mod account_ledger;
+pub mod application;
+#[cfg(test)]
+mod application_tests;
 pub mod book;
 mod decimal;
 pub(in crate::sim) mod desk;
+mod draft;
 mod event;
 pub mod fault;
 mod instruments;
@@ -18,6 +22,7 @@ mod life_tests;
 mod listen_key;
 mod moves;
 pub(in crate::sim) mod side;
+mod steps;
 pub(in crate::sim) mod subscription;
 
 use std::cmp::Reverse;
@@ -26,18 +31,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::limits::{SIM_FRAME_BYTES_KEPT_MAX, SIM_FRAMES_RECORDED_MAX, SIM_REPLAY_FRAMES};
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::domain::limits::{
+    SIM_ANNOUNCEMENTS_MAX, SIM_FRAME_BYTES_KEPT_MAX, SIM_FRAMES_RECORDED_MAX, SIM_REPLAY_FRAMES,
+};
 use crate::domain::{Mono, Now, Random};
 
 use super::venue::Market;
 use account_ledger::AccountLedger;
+use application::Announcement;
 use book::{AccountBook, Instrument};
 use decimal::ONE;
 pub(in crate::sim) use event::{Event, ExpiryNotice, listen_key_expired};
 use fault::AccountFault;
 use instruments::instruments;
-use life::{LifeKind, Lives};
+use life::Lives;
 use listen_key::KeyRing;
+pub(in crate::sim) use steps::What;
 pub use subscription::Spellings;
 
 /// The accounts of the simulated venue.
@@ -65,6 +76,8 @@ pub struct AccountsConfig {
     pub messages_per_second: usize,
     /// The ledgers keep the bytes of every frame, up to [`SIM_FRAME_BYTES_KEPT_MAX`] together.
     pub keeps_bytes: bool,
+    /// An application trades on each account beside other people; see [`application`].
+    pub has_application: bool,
 }
 
 impl Default for AccountsConfig {
@@ -81,6 +94,7 @@ impl Default for AccountsConfig {
             lists_unknown_keys: false,
             messages_per_second: 5,
             keeps_bytes: false,
+            has_application: false,
         }
     }
 }
@@ -162,6 +176,8 @@ pub(in crate::sim) struct Accounts {
     random: Random,
     recorded: usize,
     bytes_kept: usize,
+    /// Both ends, so that the queue lives as long as the venue.
+    announcements: (Sender<Announcement>, Receiver<Announcement>),
 }
 
 impl Accounts {
@@ -177,6 +193,7 @@ impl Accounts {
             random: Random::from_seed(seed ^ 0x0acc_0047),
             recorded: 0,
             bytes_kept: 0,
+            announcements: crossbeam_channel::bounded(SIM_ANNOUNCEMENTS_MAX),
             config,
         };
         if accounts.instruments.is_empty() {
@@ -200,7 +217,8 @@ impl Accounts {
             hedge_mode,
         };
         self.by_api_key.insert(credentials.api_key.clone(), index);
-        let lives = Lives::new(index, hedge_mode, Arc::clone(&self.instruments), random.fork());
+        let mut lives = Lives::new(index, hedge_mode, Arc::clone(&self.instruments), random.fork());
+        lives.has_application = self.config.has_application;
         self.list.push(Account {
             credentials: credentials.clone(),
             is_revoked: false,
@@ -343,24 +361,12 @@ impl Accounts {
             self.bytes_kept += kept.len();
         }
         let name = if malformed { "malformed" } else { event.name };
-        let number =
-            account.ledger.record(name, event.event_ms, event.order_id, kept, event.text.len(), keeps, now.wall);
+        let number = account.ledger.record(name, event, kept, keeps, now.wall);
         if account.recent.len() == SIM_REPLAY_FRAMES {
             account.recent.pop_front();
         }
         account.recent.push_back((number, event.clone()));
         Some(number)
-    }
-
-    /// The next events of an account.
-    pub(in crate::sim) fn step(&mut self, index: usize, what: What, market: &Market, now_ms: i64) -> Vec<Event> {
-        let price = |instrument: &Instrument| market.price(instrument.position) as i64;
-        let Account { lives, book, .. } = &mut self.list[index];
-        match what {
-            What::Step => lives.step(book, now_ms, &price),
-            What::Life(kind) => lives.whole(kind, book, now_ms, &price),
-            What::Flood(frames) => lives.flood(frames, book, now_ms, &price),
-        }
     }
 
     fn watch(&mut self, index: usize) {
@@ -372,14 +378,6 @@ impl Accounts {
             self.expiries.push(Reverse((due, index)));
         }
     }
-}
-
-/// What an account is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sim) enum What {
-    Step,
-    Life(LifeKind),
-    Flood(usize),
 }
 
 fn fresh_key(index: usize, issued: &mut Vec<Arc<str>>, random: &mut Random) -> Arc<str> {
