@@ -71,7 +71,8 @@ impl MemoryPlan {
     pub fn of_accounts(settings: &Settings, accounts: usize) -> MemoryPlan {
         let loops = settings.user_data.threads.max(1);
         let tickets = (2 * accounts).min(wiring::ACCOUNT_TICKETS);
-        let handovers = wiring::rotation_share(settings).limit().min(accounts);
+        // A window is longer than a handover: no more rotate at once than may begin in one.
+        let handovers = wiring::rotation_share(settings).limit();
         let mut items = vec![
             ("accounts: idle connections with TLS and state", accounts * IDLE_ACCOUNT_BYTES),
             ("accounts: TLS tickets, two each", tickets * TICKET_BYTES),
