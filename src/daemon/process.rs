@@ -164,7 +164,10 @@ pub fn run(
     }
     let mut work = match work_config {
         None => None,
-        Some(config) => Some(WorkRole::start(config, Arc::clone(&clock), random.fork())?),
+        Some(config) => {
+            MemoryPlan::of_work(&settings).log("the worker");
+            Some(WorkRole::start(config, Arc::clone(&clock), random.fork())?)
+        }
     };
     let _page = settings.ops.page.and_then(|address| shown::open_page(address, &shown));
 

@@ -486,6 +486,10 @@ pub const SIM_SESSIONS_KEPT_MAX: usize = 1_024;
 pub const SIM_ORDERS_KEPT_MAX: usize = 1 << 17;
 /// Fills that one simulated account remembers: about 150 bytes each.
 pub const SIM_FILLS_KEPT_MAX: usize = 1 << 18;
+/// Funding and transfers that one simulated account remembers: about 60 bytes each.
+pub const SIM_MOVEMENTS_KEPT_MAX: usize = 1 << 14;
+/// Earlier states of one simulated account that late reads may show: a few kB each.
+pub const SIM_EARLIER_STATES_MAX: usize = 1_024;
 /// Frames of one account that a replay may bring back.
 pub const SIM_REPLAY_FRAMES: usize = 8;
 /// Announcements that wait for the simulated application: eight an account, so many accounts keep up without waiting.
@@ -519,6 +523,8 @@ pub const WORK_BYTES_MAX: usize = 64 << 20;
 pub const WORK_RESERVE_AT_ONCE: usize = 256;
 /// Tickets of one acknowledgement.
 pub const WORK_ACK_AT_ONCE: usize = 512;
+/// Recorded bytes of the jobs whose audit rows go in one statement, which the database's client copies.
+pub const WORK_AUDIT_AHEAD_BYTES_MAX: usize = 1 << 20;
 /// Longest wait of the reserver for a job while nothing is in hand; a stop is noticed within it.
 pub const WORK_IDLE_MAX: Duration = Duration::from_millis(500);
 /// The same while jobs are in hand, which want to be acknowledged.

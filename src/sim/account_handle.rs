@@ -8,6 +8,7 @@ use super::private::account_ledger::AccountLedger;
 use super::private::application::Application;
 use super::private::book::AccountBook;
 use super::private::life::LifeKind;
+use super::private::reads::ReadRules;
 use super::private::subscription::Spellings;
 use super::{AccountCredentials, Command, SimHandle};
 
@@ -40,6 +41,11 @@ impl SimHandle {
     /// What comes of each spelling from now on, on live connections too.
     pub fn set_spellings(&self, spellings: Spellings) {
         self.command(Command::Spellings(spellings));
+    }
+
+    /// How REST tells of accounts from now on; a lag begins with the next change.
+    pub fn set_read_rules(&self, rules: ReadRules) {
+        self.shared.accounts.lock().config.reads = rules;
     }
 
     /// A whole life of this kind on an account, at once.

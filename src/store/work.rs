@@ -35,6 +35,10 @@ pub trait WorkTables: Send {
     /// Whether the session is worth another statement.
     fn is_usable(&self) -> bool;
 
+    /// Statements that this session has carried out for jobs, `BEGIN` and `COMMIT` among them: what a job costs, as a
+    /// number that is the same on every machine.
+    fn statements(&self) -> u64;
+
     /// Does `work` in one transaction. An error of `work` or of the database rolls back, one that `work` passed over too:
     /// PostgreSQL carries nothing out after a statement that failed.
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End>;
@@ -90,7 +94,13 @@ pub trait WorkTransaction {
     /// Inserts an audit row; `false` where its idempotency key is there already. Never fails the transaction for a duplicate.
     fn insert_audit(&mut self, row: &AuditRow<'_>) -> Result<bool>;
 
-    /// The account, soft-deleted or not; `None` where there is none.
+    /// Inserts the audit rows of several jobs at once, in this order, where that saves the database something; to be
+    /// followed by [`WorkTransaction::insert_audit`] of each, which then tells what was found.
+    fn insert_audit_ahead(&mut self, _rows: &[AuditRow<'_>]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The account, soft-deleted or not, as of this transaction's first look at it; `None` where there is none.
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>>;
 
     /// The order with this exchange order id, else the one with this client order id, else the algo order that is known to
@@ -150,6 +160,7 @@ pub struct WorkStore {
     place: Place,
     target: String,
     session: Option<Box<dyn WorkTables>>,
+    statements: u64,
 }
 
 impl WorkStore {
@@ -158,13 +169,19 @@ impl WorkStore {
     /// # Errors
     /// A build without the feature for that database.
     pub fn new(url: &StoreUrl, options: &UserDataOptions) -> Result<WorkStore> {
-        Ok(WorkStore { place: Place::new(url, options)?, target: url.to_string(), session: None })
+        Ok(WorkStore { place: Place::new(url, options)?, target: url.to_string(), session: None, statements: 0 })
     }
 
     /// Where it writes to, without a password.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// [`WorkTables::statements`] of all sessions so far.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements
     }
 
     /// Whether a session is open.
@@ -183,7 +200,9 @@ impl WorkStore {
             Some(session) => session,
             None => self.open()?,
         };
+        let before = session.statements();
         let answer = work(&mut *session);
+        self.statements += session.statements() - before;
         if answer.as_ref().err().is_none_or(|error| !error.class().needs_reconnect()) {
             self.session = Some(session);
         }

@@ -183,6 +183,23 @@ fn an_audit_row_is_exact_and_there_once(store: &mut WorkStore, rig: &mut dyn Rig
     assert_eq!((found.received_at, found.raw_payload.as_str(), found.idempotency_key.as_str()), (AT, raw, "full"));
     assert_eq!(found.created_at.is_some(), keeps_millis, "{:?}", found.created_at);
 
+    // Rows that go together are the same rows, in their order, and each is asked after once.
+    let [first, second] = ["ahead 1", "ahead 2"].map(|key| AuditRow { idempotency_key: key, ..row });
+    let inserted = commit(store, |tx| {
+        tx.insert_audit_ahead(&[first, row, second, first])?;
+        [first, row, second, first].iter().map(|row| tx.insert_audit(row)).collect::<Result<Vec<_>>>()
+    });
+    assert_eq!(inserted, [true, false, true, false]);
+    let rows = store.run(|tables| tables.audit_of_order("18446744073709551615", Some(101), 9)).unwrap();
+    let keys: Vec<&str> = rows.iter().map(|row| row.idempotency_key.as_str()).collect();
+    assert_eq!(keys, ["full", "ahead 1", "ahead 2"]);
+    for ahead in &rows[1..] {
+        assert!(ahead.id > found.id && ahead.created_at.is_some() == keeps_millis);
+        let key = &found.idempotency_key;
+        let (id, created_at) = (found.id, found.created_at);
+        assert_eq!(AuditRecord { id, created_at, idempotency_key: key.clone(), ..ahead.clone() }, found);
+    }
+
     // What no column holds is NULL; what just fits is kept.
     for (event_time, kept) in [
         (Wall::from_millis(i64::MAX), false),

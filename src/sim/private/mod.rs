@@ -21,6 +21,8 @@ pub mod life;
 mod life_tests;
 mod listen_key;
 mod moves;
+mod position;
+pub mod reads;
 pub(in crate::sim) mod side;
 mod steps;
 pub(in crate::sim) mod subscription;
@@ -48,6 +50,7 @@ use fault::AccountFault;
 use instruments::instruments;
 use life::Lives;
 use listen_key::KeyRing;
+use reads::{Earlier, ReadRules};
 pub(in crate::sim) use steps::What;
 pub use subscription::Spellings;
 
@@ -76,6 +79,8 @@ pub struct AccountsConfig {
     pub messages_per_second: usize,
     /// The ledgers keep the bytes of every frame, up to [`SIM_FRAME_BYTES_KEPT_MAX`] together.
     pub keeps_bytes: bool,
+    /// How REST tells of accounts.
+    pub reads: ReadRules,
     /// An application trades on each account beside other people; see [`application`].
     pub has_application: bool,
 }
@@ -94,6 +99,7 @@ impl Default for AccountsConfig {
             lists_unknown_keys: false,
             messages_per_second: 5,
             keeps_bytes: false,
+            reads: ReadRules::default(),
             has_application: false,
         }
     }
@@ -127,6 +133,8 @@ pub(in crate::sim) struct Account {
     pub(in crate::sim) is_revoked: bool,
     pub(in crate::sim) keys: KeyRing,
     pub(in crate::sim) book: AccountBook,
+    /// The book before its newest changes, for reads that lag.
+    pub(in crate::sim) earlier: Earlier,
     pub(in crate::sim) lives: Lives,
     pub(in crate::sim) ledger: AccountLedger,
     /// Connections that asked for one of its keys.
@@ -224,6 +232,7 @@ impl Accounts {
             is_revoked: false,
             keys: KeyRing::default(),
             book: AccountBook { wallet: 25_000 * ONE, ..AccountBook::default() },
+            earlier: Earlier::default(),
             lives,
             ledger: AccountLedger::default(),
             sockets: Vec::new(),

@@ -22,6 +22,9 @@ pub(in crate::sim) enum What {
 impl Accounts {
     /// The next events of an account.
     pub(in crate::sim) fn step(&mut self, index: usize, what: What, market: &Market, now_ms: i64) -> Vec<Event> {
+        let lag_ms = i64::try_from(self.config.reads.lag.as_millis()).unwrap_or(i64::MAX);
+        let Account { earlier, book, .. } = &mut self.list[index];
+        earlier.keep(book, lag_ms, now_ms);
         let price = |instrument: &Instrument| market.price(instrument.position) as i64;
         let Account { lives, book, .. } = &mut self.list[index];
         let has_room = self.announcements.0.len() + ACTIVE_MAX as usize <= SIM_ANNOUNCEMENTS_MAX;

@@ -16,6 +16,7 @@ mod read;
 pub mod tls;
 mod user_data;
 mod work;
+mod work_batch;
 mod work_read;
 mod work_transaction;
 mod write;

@@ -67,12 +67,21 @@ impl WorkTables for PostgresWork {
         !self.store.is_closed()
     }
 
+    fn statements(&self) -> u64 {
+        self.statements.sent()
+    }
+
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End> {
+        self.statements.count();
         let transaction =
             self.store.client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()?;
-        let mut open = PostgresTransaction { transaction, statements: &mut self.statements, failed: None };
-        let answer = work(&mut open);
-        let PostgresTransaction { transaction, failed, .. } = open;
+        let mut open = PostgresTransaction::new(transaction, &mut self.statements);
+        let mut answer = work(&mut open);
+        if open.failed.is_none() && matches!(answer, Ok(End::Commit)) {
+            answer = open.flush().map(|()| End::Commit);
+        }
+        let PostgresTransaction { transaction, statements, failed, .. } = open;
+        statements.count();
         match (failed, answer) {
             (Some(error), _) | (None, Err(error)) => {
                 // A connection that broke rolls back by itself.

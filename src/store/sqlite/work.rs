@@ -1,5 +1,7 @@
 //! The worker's tables on SQLite: [`WorkTables`] over one open file.
 
+use std::cell::Cell;
+
 use rusqlite::{Params, Row, TransactionBehavior};
 
 use super::SqliteStore;
@@ -19,6 +21,7 @@ const STATEMENTS_KEPT: usize = 64;
 /// An open file as the worker uses it.
 pub struct SqliteWork {
     store: SqliteStore,
+    statements: Cell<u64>,
 }
 
 impl SqliteWork {
@@ -26,10 +29,11 @@ impl SqliteWork {
     #[must_use]
     pub fn new(store: SqliteStore) -> SqliteWork {
         store.connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        SqliteWork { store }
+        SqliteWork { store, statements: Cell::new(0) }
     }
 
     fn execute(&self, text: &str, params: impl Params) -> Result<u64> {
+        self.count();
         Ok(self.store.connection.prepare_cached(text)?.execute(params)? as u64)
     }
 
@@ -39,9 +43,14 @@ impl SqliteWork {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
+        self.count();
         let mut statement = self.store.connection.prepare_cached(text)?;
         let rows = statement.query_map(params, read)?.collect::<rusqlite::Result<_>>()?;
         Ok(rows)
+    }
+
+    fn count(&self) {
+        self.statements.set(self.statements.get() + 1);
     }
 
     /// Every account of `api_data_stream`, one probe of its index (account_id, received_at) each.
@@ -62,9 +71,16 @@ impl WorkTables for SqliteWork {
         self.store.check_file().is_ok()
     }
 
+    fn statements(&self) -> u64 {
+        self.statements.get()
+    }
+
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End> {
         let transaction = self.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut open = SqliteTransaction { connection: &transaction, failed: None };
+        // BEGIN, and how it ends.
+        self.statements.set(self.statements.get() + 2);
+        let mut open =
+            SqliteTransaction { connection: &transaction, statements: &self.statements, failed: None, account: None };
         let answer = work(&mut open);
         let failed = open.failed;
         match (failed, answer) {

@@ -1,6 +1,7 @@
 //! One transaction of the worker on SQLite: [`WorkTransaction`]. `BEGIN IMMEDIATE` makes it the file's only writer, so a
 //! lock of a row is nothing but its reading.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
@@ -19,11 +20,15 @@ use crate::store::work_rows::{
 /// An open transaction, and the first fault in it: as on PostgreSQL, nothing is kept after one.
 pub(super) struct SqliteTransaction<'a> {
     pub(super) connection: &'a Connection,
+    pub(super) statements: &'a Cell<u64>,
     pub(super) failed: Option<StoreError>,
+    /// As it was read in this transaction: nobody else writes meanwhile.
+    pub(super) account: Option<AccountFacts>,
 }
 
 impl SqliteTransaction<'_> {
     fn execute(&mut self, text: &str, params: impl Params) -> Result<u64> {
+        self.count();
         let answer = self.connection.prepare_cached(text).and_then(|mut statement| statement.execute(params));
         self.noted(answer.map(|rows| rows as u64))
     }
@@ -34,6 +39,7 @@ impl SqliteTransaction<'_> {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
+        self.count();
         let answer =
             self.connection.prepare_cached(text).and_then(|mut statement| statement.query_row(params, read).optional());
         self.noted(answer)
@@ -45,9 +51,14 @@ impl SqliteTransaction<'_> {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
+        self.count();
         let answer =
             self.connection.prepare_cached(text).and_then(|mut statement| statement.query_map(params, read)?.collect());
         self.noted(answer)
+    }
+
+    fn count(&self) {
+        self.statements.set(self.statements.get() + 1);
     }
 
     fn noted<T>(&mut self, answer: rusqlite::Result<T>) -> Result<T> {
@@ -123,11 +134,14 @@ impl WorkTransaction for SqliteTransaction<'_> {
     }
 
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>> {
-        self.row(
-            "SELECT id, api_system_id, coalesce(on_hedge_mode, 0) <> 0 FROM accounts WHERE id = ?1",
-            [account_id],
-            |row| Ok(AccountFacts { id: row.get(0)?, api_system_id: row.get(1)?, on_hedge_mode: row.get(2)? }),
-        )
+        if self.account.is_none_or(|account| account.id != account_id) {
+            self.account = self.row(
+                "SELECT id, api_system_id, coalesce(on_hedge_mode, 0) <> 0 FROM accounts WHERE id = ?1",
+                [account_id],
+                |row| Ok(AccountFacts { id: row.get(0)?, api_system_id: row.get(1)?, on_hedge_mode: row.get(2)? }),
+            )?;
+        }
+        Ok(self.account)
     }
 
     fn find_order(

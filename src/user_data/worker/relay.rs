@@ -1,7 +1,8 @@
 //! The relay: pushes intents that are in the database onto the application's queue, in ascending id, at least once.
 //!
-//! The row is what counts; the push follows it. A push whose answer was lost is repeated with the same bytes, and one whose
-//! mark was lost too: the receiver takes an intent once, by its id. Only the holder of the lease relays.
+//! The row is what counts; the push follows it. A push whose answer was lost is repeated with the same bytes, and one that a
+//! process could not mark before it died is too: the receiver takes an intent once, by its id. Only the holder of the lease
+//! relays.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub(super) struct Relay {
     /// By queue and class.
     sinks: HashMap<(String, String), Box<dyn JobSink>>,
     batch: JobBatch,
+    /// Pushed, and not marked yet: the database was away or busy. Marked before anything else is pushed.
+    unmarked: Vec<i64>,
     meters: Arc<Mutex<Meters>>,
     clock: Arc<dyn Clock>,
     random: Random,
@@ -62,6 +65,7 @@ impl Relay {
             writers: HashMap::new(),
             sinks: HashMap::new(),
             batch: JobBatch::new(),
+            unmarked: Vec::new(),
             meters,
             clock,
             random,
@@ -79,7 +83,6 @@ impl Relay {
                 self.failures = 0;
                 let mut meters = self.meters.lock();
                 meters.status.relay_stuck = None;
-                meters.status.intents_pushed += pushed as u64;
                 if pushed >= RELAY_BATCH_MAX as usize { Duration::ZERO } else { RELAY_EVERY }
             }
             Err(why) => {
@@ -96,6 +99,7 @@ impl Relay {
 
     /// Pushes the oldest intents, run by run of one queue and class, so that their order is that of their ids.
     fn push(&mut self) -> Result<usize, String> {
+        self.mark()?;
         let rows = self
             .store
             .run(|tables| tables.unpushed_intents(RELAY_BATCH_MAX))
@@ -140,10 +144,23 @@ impl Relay {
         let open = &mut self.open;
         let sink = self.sinks.entry(place).or_insert_with_key(|(queue, _)| open(queue, shape));
         sink.push(&self.batch).map_err(|error| error.text)?;
+        let pushed = ids.len();
+        self.meters.lock().status.intents_pushed += pushed as u64;
+        self.unmarked.append(&mut ids);
+        self.mark()?;
+        Ok(pushed)
+    }
+
+    fn mark(&mut self) -> Result<(), String> {
+        if self.unmarked.is_empty() {
+            return Ok(());
+        }
+        let (unmarked, at) = (&self.unmarked, self.clock.now().wall);
         self.store
-            .run(|tables| tables.intents_pushed(&ids, now.wall))
+            .run(|tables| tables.intents_pushed(unmarked, at))
             .map_err(|error| format!("pushed, and not marked: {}", error.sentence()))?;
-        Ok(ids.len())
+        self.unmarked.clear();
+        Ok(())
     }
 }
 

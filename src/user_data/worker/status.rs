@@ -18,6 +18,8 @@ pub struct WorkerStatus {
     pub gaps: u64,
     /// Transactions that carried them.
     pub transactions: u64,
+    /// Statements that applying took, those of `BEGIN` and `COMMIT` and of attempts in vain included.
+    pub statements: u64,
     /// Jobs that were applied although a record before them had not come.
     pub disorder: u64,
     /// Attempts in vain for which no job is to blame.

@@ -1,0 +1,102 @@
+//! The user-data role's part of the status: every account's stream, and the way of their frames to the queue.
+
+use serde::{Deserialize, Serialize};
+
+use super::{LatencyUs, millis};
+
+/// The role of a process that has private streams only.
+pub const USER_DATA_ROLE: &str = "user-data";
+
+/// The private streams of all accounts, and the way of their frames to the queue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserDataStatus {
+    /// Accounts that are to be streamed.
+    pub accounts: u64,
+    /// Of these, live now: subscribed and proven.
+    pub live: u64,
+    /// Frames recorded since the start.
+    pub frames: u64,
+    /// Gap records since the start.
+    pub gaps: u64,
+    /// Bytes of the spool.
+    pub spool_bytes: u64,
+    /// Positions of the spool: `write(2)` returned,
+    pub written: u64,
+    /// durable,
+    pub synced: u64,
+    /// handed to the dispatcher,
+    pub dispatched: u64,
+    /// safe with the queue.
+    pub acked: u64,
+    /// Jobs pushed.
+    pub jobs: u64,
+    /// Records written and not yet on the queue.
+    pub behind: u64,
+    /// Times that the queue's server had lost what it had taken, and was filled again.
+    pub rewinds: u64,
+    /// Records in quarantine because no job can be made of them.
+    pub poisoned: u64,
+    /// Jobs that wait on the queue, as far as is known.
+    pub queue_depth: u64,
+    /// From a frame's socket being readable to its job on the queue.
+    pub frame_to_job_us: Option<LatencyUs>,
+    /// Each account's stream.
+    pub streams: Vec<AccountStatus>,
+    /// What needs a person.
+    pub alarms: Vec<String>,
+}
+
+/// One account's stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccountStatus {
+    /// `accounts.id`.
+    pub id: u64,
+    /// What people call it.
+    pub name: String,
+    /// `no_key`, `have_key`, `connecting`, `verifying`, `live` or `stopped`.
+    pub phase: String,
+    /// The spelling of the URL that delivered.
+    pub spelling: Option<String>,
+    /// Frames recorded.
+    pub frames: u64,
+    /// Gap records.
+    pub gaps: u64,
+    /// The last frame, pings included.
+    pub last_frame_at: Option<String>,
+    /// Why it is not well.
+    pub degraded: Option<String>,
+    /// Connections that were replaced while both were read.
+    pub rotations: u64,
+    /// Second connections that were given up.
+    pub rotations_failed: u64,
+    /// When a connection was last replaced.
+    pub last_rotation_at: Option<String>,
+    /// How long both were verified before that.
+    pub overlap_ms: Option<u64>,
+    /// Frames that both brought and that were recorded once.
+    pub folded: u64,
+    /// Pairs of frames about the same change whose bytes differ: both are recorded.
+    pub near_duplicates: u64,
+    /// Frames that the leading connection had not brought within the bound.
+    pub late_frames: u64,
+}
+
+/// What [`super::summary_line`] says of them.
+pub(super) fn user_data_line(user_data: &UserDataStatus) -> String {
+    let latency = user_data.frame_to_job_us.map_or("no job yet".to_owned(), |us| {
+        format!("frame to job p50 {} p99 {} max {}", millis(us.p50), millis(us.p99), millis(us.max))
+    });
+    format!(
+        "accounts {} of {} live, {} frames, {} gaps; spool {:.1} MB, {} records behind; {} jobs, {} rewinds; {latency}",
+        user_data.live,
+        user_data.accounts,
+        user_data.frames,
+        user_data.gaps,
+        user_data.spool_bytes as f64 / 1e6,
+        user_data.behind,
+        user_data.jobs,
+        user_data.rewinds,
+    )
+}
