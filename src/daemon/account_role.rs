@@ -159,7 +159,7 @@ impl AccountRole {
             Arc::clone(&names),
             control.link(),
             Arc::clone(&spooler_status),
-            Arc::clone(&clock),
+            (Arc::clone(&clock), random.fork()),
         );
         let threads = Threads {
             syncer: spawn("spool-sync", {
@@ -259,6 +259,16 @@ impl AccountRole {
                 gaps: counts.gaps,
                 last_frame_at: state.last_frame_at.map(crate::ops::status::iso),
                 degraded: state.degraded,
+                rotations: state.rotation.done,
+                rotations_failed: state.rotation.failed,
+                last_rotation_at: state.rotation.last_at.map(crate::ops::status::iso),
+                overlap_ms: state
+                    .rotation
+                    .overlap
+                    .map(|overlap| u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX)),
+                folded: state.rotation.counts.folded,
+                near_duplicates: state.rotation.counts.near_duplicates,
+                late_frames: state.rotation.counts.late,
             });
         }
         for (id, name, trouble) in &control.troubles {

@@ -86,6 +86,8 @@ pub fn account_role(
             gate,
             spool_folder: settings.spool.folder.clone(),
             found: Vec::new(),
+            rotate_after: (!user_data.rotate_after.is_zero()).then_some(user_data.rotate_after),
+            rotations: wiring::rotation_share(settings),
         },
         threads: user_data.threads,
         control: ControlConfig {

@@ -7,12 +7,12 @@ use std::fmt;
 
 use super::wiring;
 use crate::domain::limits::{
-    CIPHER_BUFFER, GAP_ROWS_MAX, GAPS_WAITING_MAX, IDLE_ACCOUNT_BYTES, IN_PROCESS_BYTES_MAX, JOB_BODY_MAX,
-    JSON_NODES_KEPT_MAX, JSON_TEXT_KEPT_MAX, LANE_BATCHES, PARKING_FREE, PARKING_POOL_DEFAULT, PARKING_SPARE_LEN_MAX,
-    PARKING_SPARES_MAX, POISON_KEPT_MAX, PRICE_MESSAGE_MAX, PUSH_BYTES_MAX, READ_PER_TURN_MAX, RESERVE_BYTES_MAX,
-    SPOOL_ACCOUNTS_MAX, SPOOL_BATCH_BYTES, SPOOL_BUFFER_KEPT_MAX, SPOOL_BUFFERS_KEPT, SPOOL_IN_FLIGHT_MAX,
-    SPOOL_PAYLOAD_MAX, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX, TICKET_BYTES, USER_DATA_MESSAGE_MAX,
-    WORK_AUDIT_AHEAD_BYTES_MAX, WORK_BYTES_MAX, WORK_LANES_KEPT_MAX,
+    CIPHER_BUFFER, GAP_ROWS_MAX, GAPS_WAITING_MAX, HANDOVER_HELD_BYTES_MAX, HANDOVER_SEEN_MAX, IDLE_ACCOUNT_BYTES,
+    IN_PROCESS_BYTES_MAX, JOB_BODY_MAX, JSON_NODES_KEPT_MAX, JSON_TEXT_KEPT_MAX, LANE_BATCHES, PARKING_FREE,
+    PARKING_POOL_DEFAULT, PARKING_SPARE_LEN_MAX, PARKING_SPARES_MAX, POISON_KEPT_MAX, PRICE_MESSAGE_MAX,
+    PUSH_BYTES_MAX, READ_PER_TURN_MAX, RESERVE_BYTES_MAX, SPOOL_ACCOUNTS_MAX, SPOOL_BATCH_BYTES, SPOOL_BUFFER_KEPT_MAX,
+    SPOOL_BUFFERS_KEPT, SPOOL_IN_FLIGHT_MAX, SPOOL_PAYLOAD_MAX, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX,
+    TICKET_BYTES, USER_DATA_MESSAGE_MAX, WORK_AUDIT_AHEAD_BYTES_MAX, WORK_BYTES_MAX, WORK_LANES_KEPT_MAX,
 };
 use crate::ops::Settings;
 use crate::ops::settings::{IntentTarget, QueueTarget};
@@ -26,6 +26,8 @@ use crate::prices::intake::Intake;
 const IN_FLIGHT_BYTES: usize = 24;
 const SPOOL_ACCOUNT_BYTES: usize = 64;
 const GAP_ROW_BYTES: usize = 160;
+/// An account with two sockets: frames that wait, and 72 bytes for each whose twin may come.
+const HANDOVER_BYTES: usize = HANDOVER_HELD_BYTES_MAX + HANDOVER_SEEN_MAX * 72 + IDLE_ACCOUNT_BYTES;
 /// Bytes of an idle lane.
 const WORK_LANE_BYTES: usize = 200;
 
@@ -71,9 +73,12 @@ impl MemoryPlan {
     pub fn of_accounts(settings: &Settings, accounts: usize) -> MemoryPlan {
         let loops = settings.user_data.threads.max(1);
         let tickets = (2 * accounts).min(wiring::ACCOUNT_TICKETS);
+        // A window is longer than a handover: no more rotate at once than may begin in one.
+        let handovers = wiring::rotation_share(settings).limit();
         let mut items = vec![
             ("accounts: idle connections with TLS and state", accounts * IDLE_ACCOUNT_BYTES),
             ("accounts: TLS tickets, two each", tickets * TICKET_BYTES),
+            ("accounts: handovers to second sockets", handovers * HANDOVER_BYTES),
             ("accounts: what each may leave behind of an unfinished message", accounts * PARKING_FREE),
             ("loops: pool for larger unfinished messages", loops * PARKING_POOL_DEFAULT),
             ("loops: spare buffers of parked bytes", loops * PARKING_SPARES_MAX * PARKING_SPARE_LEN_MAX),

@@ -25,6 +25,7 @@ pub mod memory_plan;
 pub mod price_consumer;
 pub mod price_role;
 pub mod process;
+pub mod rotation_share;
 pub mod shown;
 mod spelling_memory;
 pub mod telemetry;

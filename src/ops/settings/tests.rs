@@ -39,6 +39,7 @@ discovery_s = 5
 keep_alive_min_s = 10
 keep_alive_max_s = 2700
 liveness_mark_s = 1
+rotate_h = 0
 threads = 2
 control_threads = 1
 app_key = "base64:geheim+/="

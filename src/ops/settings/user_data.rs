@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{PrivateSpelling, SecretUrl, SpoolSync, VenueSettings};
+use crate::domain::limits::ROTATE_AFTER;
 use crate::ops::encrypter::Cipher;
 use crate::ops::secret::Secret;
 
@@ -24,6 +25,8 @@ pub struct UserDataSettings {
     pub keep_alive_max: Duration,
     /// Between two durable liveness marks: a gap's start is early by this much at most.
     pub liveness_mark: Duration,
+    /// A connection is replaced at this age, before the venue cuts it; zero: never.
+    pub rotate_after: Duration,
     /// Threads that read sockets.
     pub threads: usize,
     /// Threads for REST calls and database rows.
@@ -61,6 +64,7 @@ impl Default for UserDataSettings {
             keep_alive_min: Duration::from_secs(60),
             keep_alive_max: Duration::from_secs(25 * 60),
             liveness_mark: Duration::from_secs(10),
+            rotate_after: ROTATE_AFTER,
             threads: 1,
             control_threads: 4,
             app_key: None,

@@ -69,6 +69,20 @@ pub struct AccountStatus {
     pub last_frame_at: Option<String>,
     /// Why it is not well.
     pub degraded: Option<String>,
+    /// Connections that were replaced while both were read.
+    pub rotations: u64,
+    /// Second connections that were given up.
+    pub rotations_failed: u64,
+    /// When a connection was last replaced.
+    pub last_rotation_at: Option<String>,
+    /// How long both were verified before that.
+    pub overlap_ms: Option<u64>,
+    /// Frames that both brought and that were recorded once.
+    pub folded: u64,
+    /// Pairs of frames about the same change whose bytes differ: both are recorded.
+    pub near_duplicates: u64,
+    /// Frames that the leading connection had not brought within the bound.
+    pub late_frames: u64,
 }
 
 /// What [`super::summary_line`] says of them.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Key, REST_EXPECTS, number, one_of, text};
+use crate::domain::limits::ROTATE_HOURS_MAX;
 use crate::ops::encrypter::Cipher;
 use crate::ops::secret::Secret;
 use crate::ops::settings::values::{private_url, rest_base, spool_folder};
@@ -85,6 +86,19 @@ pub(super) const KEYS: &[Key] = &[
         &[
             "Between two durable marks of who is live. After a crash a gap begins at the last mark: shorter marks make",
             "shorter reconciles, longer ones spare the disk.",
+        ],
+    ),
+    number(
+        ("user_data", "rotate_h"),
+        "h",
+        0..=ROTATE_HOURS_MAX,
+        (
+            |s, hours| s.user_data.rotate_after = Duration::from_secs(hours * 3_600),
+            |s| s.user_data.rotate_after.as_secs() / 3_600,
+        ),
+        &[
+            "A connection is replaced at this age, give or take 1/46 (half an hour of 23 h), while both are read: no frame is",
+            "missed. The venue cuts at 24 h, which costs a gap and a reconcile. 0: connections are left to the venue.",
         ],
     ),
     number(
