@@ -9,7 +9,7 @@
 //! information and never written. So the fold holds for orders as venues send them: a stated price is positive in all
 //! events of an order or in none (a market order's), and an average appears with the first fill and stays.
 //!
-//! Algo orders are in [`super::order::algo`]'s hands: NEW 0, TRIGGERING 1, TRIGGERED 2, their own ends 3.
+//! Algo orders are in `algo`'s hands: NEW 0, TRIGGERING 1, TRIGGERED 2, their own ends 3.
 
 mod algo;
 

@@ -1,7 +1,7 @@
 //! The worker: jobs from the queue, each applied in a transaction, exactly once in effect.
 //!
-//! The [`reserver`] is the one thread that talks to the queue. It feeds a lane per account ([`lanes`]), and a few threads
-//! ([`lane_thread`]) work on them, a lane on one thread at a time, each piece in one transaction ([`transact`]). Order comes from
+//! The `reserver` is the one thread that talks to the queue. It feeds a lane per account ([`lanes`]), and a few threads
+//! (`lane_thread`) work on them, a lane on one thread at a time, each piece in one transaction (`transact`). Order comes from
 //! the positions that jobs carry ([`disorder`]), not from a lock; the lease says which process works, and its number, written
 //! with everything that is applied, keeps one that slept through it from undoing what its successor did.
 //!
@@ -9,12 +9,12 @@
 //!
 //! - a job is acknowledged after its transaction is committed, so a death at any moment loses nothing;
 //! - a job that comes again changes nothing;
-//! - a lane that fails holds nobody but itself ([`retry`]); one that fails for good goes to `failed_jobs` ([`failing`]) and its
+//! - a lane that fails holds nobody but itself ([`retry`]); one that fails for good goes to `failed_jobs` (`failing`) and its
 //!   account is marked for a reconcile;
 //! - what is in hand is bounded. Jobs of a lane that does not move stay in hand: where one account alone waits for very long (a
 //!   row that somebody keeps locked), its jobs may in the end take all the room.
 //!
-//! The [`relay`] pushes intents afterwards, [`retention`] deletes old rows; both belong to the holder of the lease.
+//! The [`relay`] pushes intents afterwards, `retention` deletes old rows; both belong to the holder of the lease.
 
 pub mod disorder;
 mod failing;
