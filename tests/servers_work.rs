@@ -80,7 +80,9 @@ fn a_stop_is_bounded_and_gives_back_what_is_in_hand() {
     });
     let work = status.work.clone().unwrap();
     assert_eq!((work.failed, work.disorder, work.held.len()), (0, 0, 0), "{work:?}");
-    assert!(work.receive_to_commit_us.is_some() && work.allowlist.len() == 4 && status.alarms.is_empty(), "{status:?}");
+    // A fast worker has left nothing to its last successor.
+    assert!(work.applied == 0 || work.receive_to_commit_us.is_some(), "{status:?}");
+    assert!(work.allowlist.len() == 4 && status.alarms.is_empty(), "{status:?}");
     assert_eq!(daemon.stop(), 0);
 }
 
