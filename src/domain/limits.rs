@@ -480,6 +480,18 @@ pub const REST_PAGE_ROWS: u32 = 1_000;
 /// `recvWindow` of a signed request: the venue's default.
 pub const REST_RECV_WINDOW: Duration = Duration::from_secs(5);
 
+/// The longest span of a history that one request takes.
+pub const REST_SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Reads of what was absent or still open come again this long after the first ones: pushes and reads lag each other by a
+/// second or two, positions longer (facts/incumbent.md §9, 19, 25).
+pub const RECONCILE_CONFIRM_AFTER: Duration = Duration::from_secs(3);
+/// Between two readings of an order and fills that do not agree.
+pub const RECONCILE_AGREE_AFTER: Duration = Duration::from_secs(1);
+/// Readings after which an order and its fills must agree.
+pub const RECONCILE_ROUNDS_MAX: u32 = 5;
+/// Orders and fills of one reconcile: 20 MB. A busy account has 10,000 a day.
+pub const RECONCILE_ROWS_MAX: usize = 50_000;
+
 /// REST weight of an address and minute at Binance USDⓈ-M and COIN-M together (facts/binance.md §3).
 pub const WEIGHT_LIMIT: u32 = 2_400;
 /// The span over which weight is summed.

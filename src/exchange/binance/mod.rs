@@ -4,6 +4,7 @@ pub mod account_answers;
 pub mod control;
 mod entry;
 mod event_type;
+pub mod fact;
 mod grammar;
 mod instruments;
 pub mod listen_key;

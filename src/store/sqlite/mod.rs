@@ -7,6 +7,7 @@
 mod lock;
 mod priced;
 mod read;
+mod reconcile;
 mod user_data;
 mod work;
 mod work_read;

@@ -18,7 +18,7 @@ const STATEMENTS_KEPT: usize = 64;
 
 /// An open file as the worker uses it.
 pub struct SqliteWork {
-    store: SqliteStore,
+    pub(super) store: SqliteStore,
 }
 
 impl SqliteWork {
@@ -29,11 +29,11 @@ impl SqliteWork {
         SqliteWork { store }
     }
 
-    fn execute(&self, text: &str, params: impl Params) -> Result<u64> {
+    pub(super) fn execute(&self, text: &str, params: impl Params) -> Result<u64> {
         Ok(self.store.connection.prepare_cached(text)?.execute(params)? as u64)
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         text: &str,
         params: impl Params,
