@@ -41,6 +41,7 @@ First steps:
   kraite-streams prices                                 stream into ./kraite-streams.sqlite
   kraite-streams print settings > kraite-streams.toml   every key with its default, unit and reason
   kraite-streams check                                  what prices would do with these settings and tables
+  kraite-streams work                                   apply the jobs of the queue
   kraite-streams migrate                                create or complete the tables
   kraite-streams symbols sync                           fill them with what the venues list
   kraite-streams status                                 ask a running daemon how it is
@@ -71,6 +72,9 @@ pub enum Command {
     /// Stream the user data of all accounts onto the queue: the daemon
     #[command(long_about = USER_DATA)]
     UserData(PricesArgs),
+    /// Apply the jobs of the queue: audit rows, order updates, intents: the daemon
+    #[command(long_about = WORK)]
+    Work(PricesArgs),
     /// `prices` and `user-data` in one process
     #[command(long_about = RUN)]
     Run(PricesArgs),
@@ -115,7 +119,7 @@ pub enum PrintCommand {
     /// A commented settings file, every key at its default
     Settings,
     /// The PHP job that a Laravel application needs to consume the queue
-    LaravelAdapter,
+    LaravelAdapter(LaravelAdapterArgs),
     /// A program section for supervisord that runs a daemon
     Supervisor(SupervisorArgs),
 }
@@ -134,6 +138,14 @@ pub struct SyncArgs {
     /// Only these venues: binance, bybit, kucoin, bitget; several with commas [default: all]
     #[arg(long, value_name = "VENUE", value_delimiter = ',')]
     pub exchange: Vec<Venue>,
+}
+
+/// `print laravel-adapter`
+#[derive(Args, Clone, Debug, Default)]
+pub struct LaravelAdapterArgs {
+    /// The job of an intent (work.intent_class) instead of that of an event (queue.job_class)
+    #[arg(long)]
+    pub intents: bool,
 }
 
 /// `print supervisor`
@@ -158,6 +170,8 @@ pub enum SupervisedRole {
     Prices,
     /// Private streams onto the queue
     UserData,
+    /// Jobs of the queue into the database
+    Work,
     /// Both in one process
     Run,
 }
@@ -295,6 +309,19 @@ from there onto the queue of queue.url in Laravel's contract; while the queue is
 could not be received lies in a gap record, on the queue and in stream_gaps.
 
 SIGTERM or SIGINT ends it within 10 s; SIGHUP reads the settings again and looks for accounts.";
+
+/// What `work --help` teaches.
+pub const WORK: &str = "\
+Apply the jobs of the queue until told to stop: audit row, order update, intents, each job in one transaction.
+
+Takes jobs from the Redis queue of queue.url with Laravel's semantics: reserved and delayed sets, attempts, retry_after,
+failed_jobs. Several may run: one works, the others stand by and take over when its lease lapses. Jobs of one account are
+applied in the order of the positions they carry, while no other program consumes the same queue; with PHP workers on it no order
+is promised. Until execution types stand on the allowlist, events are audited and nothing is applied (shadow mode). With
+queue.url = \"in_process\" the worker runs inside `user-data` and `run`, and this command has nothing to do.
+
+SIGTERM or SIGINT: transactions in hand end, the rest goes back onto the queue, within 10 s. SIGHUP reads the settings again;
+the allowlist is also read again every few seconds.";
 
 /// What `run --help` teaches.
 pub const RUN: &str = "\

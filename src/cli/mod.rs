@@ -67,6 +67,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Demo(args) => demo::run(args),
         Command::Prices(_) => prices::run(Mode::Prices, load_settings(cli)?, cli.settings.as_deref()),
         Command::UserData(_) => prices::run(Mode::UserData, load_settings(cli)?, cli.settings.as_deref()),
+        Command::Work(_) => prices::run(Mode::Work, load_settings(cli)?, cli.settings.as_deref()),
         Command::Run(_) => prices::run(Mode::Run, load_settings(cli)?, cli.settings.as_deref()),
         Command::Check(_) => check::run(&load_settings(cli)?),
         #[cfg(feature = "sim")]
@@ -76,7 +77,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
         Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
         Command::Print(PrintCommand::Settings) => print::settings(),
-        Command::Print(PrintCommand::LaravelAdapter) => print::laravel_adapter(),
+        Command::Print(PrintCommand::LaravelAdapter(args)) => print::laravel_adapter(args.intents),
         Command::Print(PrintCommand::Supervisor(args)) => print::supervisor(cli.settings.as_deref(), args),
         Command::Status(args) => status::run(|| Ok(load_settings(cli)?.settings), args),
     }

@@ -1,4 +1,4 @@
-//! `prices`, `user-data` and `run`: the supervised daemons.
+//! `prices`, `user-data`, `work` and `run`: the supervised daemons.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,10 @@ pub(super) fn run(mode: Mode, loaded: Loaded, named: Option<&Path>) -> Result<Ex
     let random = Random::from_seed(super::seed()?);
     match process::run(mode, loaded.settings, named.map(Path::to_path_buf), clock, random)? {
         Ended::Stopped => Ok(Exit::Ok),
+        Ended::StoppedUnwritten if mode == Mode::Work => Err(CommandError::new(
+            Exit::Unavailable,
+            "stopped, but a transaction or the queue did not answer in time; what was in hand comes again",
+        )),
         Ended::StoppedUnwritten => Err(CommandError::new(
             Exit::Unavailable,
             "stopped, but the database did not take the last prices in time; the next start writes newer ones",

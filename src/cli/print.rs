@@ -14,8 +14,8 @@ pub(super) fn settings() -> Result<Exit, CommandError> {
 }
 
 /// The thin PHP job that a Laravel application pastes.
-pub(super) fn laravel_adapter() -> Result<Exit, CommandError> {
-    out(crate::queue::LARAVEL_ADAPTER)?;
+pub(super) fn laravel_adapter(intents: bool) -> Result<Exit, CommandError> {
+    out(if intents { crate::queue::LARAVEL_INTENT_ADAPTER } else { crate::queue::LARAVEL_ADAPTER })?;
     Ok(Exit::Ok)
 }
 
@@ -41,6 +41,7 @@ impl SupervisedRole {
         match self {
             SupervisedRole::Prices => "prices",
             SupervisedRole::UserData => "user-data",
+            SupervisedRole::Work => "work",
             SupervisedRole::Run => "run",
         }
     }
@@ -49,6 +50,7 @@ impl SupervisedRole {
         match self {
             SupervisedRole::Prices => "Price daemon",
             SupervisedRole::UserData => "User-data daemon",
+            SupervisedRole::Work => "Worker",
             SupervisedRole::Run => "Price and user-data daemon",
         }
     }
@@ -64,7 +66,7 @@ impl SupervisedRole {
 ;   78  settings that cannot work: it ends within startsecs, and after startretries supervisord says FATAL
 ; An absent venue or database never ends it."
             }
-            SupervisedRole::UserData | SupervisedRole::Run => {
+            SupervisedRole::UserData | SupervisedRole::Work | SupervisedRole::Run => {
                 "\
 ; Every end is followed by a start. Settings that cannot work end the daemon (78) within startsecs, and after startretries
 ; supervisord says FATAL. An absent venue, database or queue never ends it."
@@ -194,9 +196,12 @@ mod tests {
 
     #[test]
     fn name_and_command_follow_the_role() {
-        for (role, command) in
-            [(SupervisedRole::Prices, "prices"), (SupervisedRole::UserData, "user-data"), (SupervisedRole::Run, "run")]
-        {
+        for (role, command) in [
+            (SupervisedRole::Prices, "prices"),
+            (SupervisedRole::UserData, "user-data"),
+            (SupervisedRole::Work, "work"),
+            (SupervisedRole::Run, "run"),
+        ] {
             let text = section(role, Path::new("/a"), None, Path::new("/"), None).unwrap();
             assert!(text.contains(&format!("\n[program:kraite-streams-{command}]\ncommand=/a {command}\n")), "{text}");
             assert!(text.contains("\n; Every end is followed by a start.") && text.contains("\nautorestart=true\n"));

@@ -12,7 +12,7 @@ use super::out;
 use crate::domain::time::SystemClock;
 use crate::domain::{Clock as _, Wall};
 use crate::ops::settings::Settings;
-use crate::ops::status::{Status, millis};
+use crate::ops::status::{LatencyUs, Status, WorkStatus, millis};
 
 pub(super) fn run(
     settings: impl FnOnce() -> Result<Settings, CommandError>,
@@ -93,12 +93,14 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
     };
     let names = |names: &[String]| if names.is_empty() { none() } else { names.join(", ") };
     let fault = |fault: &crate::ops::status::LastFault| format!("{} ({})", fault.text, fault.at);
-    let rows = [
+    let mut rows = vec![
         (
             status.role.clone(),
             format!("{health}; version {}, pid {}, since {}", status.version, status.pid, status.started_at),
         ),
         ("updated".to_owned(), format!("{} s ago ({})", status.age(now).as_secs(), status.updated_at)),
+    ];
+    let price_rows = [
         ("stream".to_owned(), format!("{}; {}, attempt {}", stream.state.in_words(), stream.host, stream.attempt)),
         ("connected since".to_owned(), stream.connected_since.clone().unwrap_or_else(none)),
         ("newest price".to_owned(), stream.last_data_at.clone().unwrap_or_else(none)),
@@ -136,9 +138,17 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
         ),
         ("unseen for 60 s".to_owned(), names(&writer.unseen)),
         ("quarantined".to_owned(), names(&writer.quarantined)),
+    ];
+    if status.has_prices() {
+        rows.extend(price_rows);
+    }
+    if let Some(work) = &status.work {
+        rows.extend(work_rows(work));
+    }
+    rows.extend([
         ("memory".to_owned(), format!("{:.1} MB", status.rss_bytes as f64 / 1e6)),
         ("alarms".to_owned(), names(&status.alarms)),
-    ];
+    ]);
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, value) in &rows {
@@ -148,6 +158,58 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
         let _ = writeln!(text, "! {}", printable(complaint));
     }
     text
+}
+
+fn work_rows(work: &WorkStatus) -> Vec<(String, String)> {
+    let latency = |latency: Option<LatencyUs>| {
+        latency.map_or_else(
+            || "none".to_owned(),
+            |us| format!("p50 {}, p99 {}, max {}", millis(us.p50), millis(us.p99), millis(us.max)),
+        )
+    };
+    let mut rows = vec![
+        ("worker".to_owned(), work.mode()),
+        ("lease".to_owned(), format!("{}, lost {} times", work.lease, work.leases_lost)),
+        (
+            "jobs".to_owned(),
+            format!(
+                "{} applied, {:.0}/s, {} duplicates, {} gaps, {} transactions",
+                work.applied, work.jobs_per_s, work.duplicates, work.gaps, work.transactions
+            ),
+        ),
+        (
+            "waiting".to_owned(),
+            format!(
+                "{} in hand ({:.1} MB), {} on the queue, oldest {}",
+                work.in_hand,
+                work.in_hand_bytes as f64 / 1e6,
+                work.queue_depth,
+                millis(work.oldest_ms.saturating_mul(1_000))
+            ),
+        ),
+        (
+            "trouble".to_owned(),
+            format!(
+                "{} retries, {} attempts in vain, {} failed ({} unreadable), {} put aside, {} out of order, {} misfits, {} panics",
+                work.retries,
+                work.attempts,
+                work.failed,
+                work.unreadable,
+                work.put_aside,
+                work.disorder,
+                work.misfits,
+                work.panics
+            ),
+        ),
+        ("intents".to_owned(), format!("{} written, {} pushed", work.intents, work.intents_pushed)),
+        ("frame to commit".to_owned(), latency(work.receive_to_commit_us)),
+        ("job to commit".to_owned(), latency(work.reserve_to_commit_us)),
+    ];
+    for lane in &work.held {
+        let whose = lane.account.map_or_else(|| "jobs not ours".to_owned(), |account| format!("account {account}"));
+        rows.push((whose, format!("held since {}, {} jobs: {}", lane.since, lane.jobs, lane.why)));
+    }
+    rows
 }
 
 /// Names and messages came over the wire: nothing in them may move the cursor of a terminal.

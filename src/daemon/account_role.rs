@@ -20,7 +20,7 @@ use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
 use crate::domain::{Clock, Now, Random};
 use crate::event_loop::{self, ConnectGate, LoopConfig, LoopHandle};
 use crate::ops::status::{AccountStatus, LatencyUs, UserDataStatus};
-use crate::queue::{JobShape, JobSink, JobWriter};
+use crate::queue::{InProcessQueue, JobShape, JobSink, JobWriter};
 use crate::spool::{self, Epoch, FolderDisk, OpenReport, SpoolConfig};
 use crate::store::UserDataStore;
 use crate::user_data::control::ports::{ColumnCipher, ListenKeyRest};
@@ -61,6 +61,10 @@ pub struct AccountRoleConfig {
     pub sink: Box<dyn JobSink>,
     /// What they look like.
     pub shape: JobShape,
+    /// The consumer's end of the queue, where it is in this process.
+    pub queue: Option<InProcessQueue>,
+    /// How far its consumer has committed; 0 for unknown.
+    pub audited: Arc<AtomicU64>,
     /// Jobs of one push, and how long one waits for companions.
     pub batch: (usize, Duration),
 }
@@ -101,7 +105,8 @@ impl AccountRole {
     /// # Errors
     /// A spool that cannot be opened (damaged beyond repair, or another process has it), or a system without threads.
     pub fn start(config: AccountRoleConfig, clock: Arc<dyn Clock>, mut random: Random) -> io::Result<AccountRole> {
-        let AccountRoleConfig { mut host, control, store, venue_store, rest, cipher, sink, shape, .. } = config;
+        let AccountRoleConfig { mut host, control, store, venue_store, rest, cipher, sink, shape, audited, .. } =
+            config;
         let opened = spool::open(config.disk, config.spool, config.epoch, clock.now()).map_err(io::Error::other)?;
         host.found.clone_from(&opened.report.accounts);
         let gate = Arc::clone(&host.gate);
@@ -137,7 +142,7 @@ impl AccountRole {
             writer: JobWriter::new(shape),
             rows: Box::new(control.link()),
             damage,
-            audited: Arc::new(AtomicU64::new(0)),
+            audited,
             clock: Arc::clone(&clock),
             random: random.fork(),
         };

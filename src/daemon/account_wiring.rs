@@ -17,7 +17,7 @@ use crate::ops::encrypter::Encrypter;
 use crate::ops::key_place::KeyPlace;
 use crate::ops::settings::{PrivateSpelling, QueueTarget, SpoolSync};
 use crate::ops::{RestClient, Settings};
-use crate::queue::{JobClass, JobShape, JobSink, Laravel, in_process_queue};
+use crate::queue::{InProcessQueue, JobClass, JobShape, JobSink, Laravel, in_process_queue};
 use crate::spool::{Epoch, FolderDisk, OpenReport, SpoolConfig, SyncMode};
 use crate::store::user_data::UserDataOptions;
 use crate::store::{StoreUrl, UserDataStore};
@@ -28,7 +28,7 @@ use crate::user_data::key_schedule::Pace;
 /// The class name in jobs of the in-process queue, whose consumer reads the member `kraite`.
 const IN_PROCESS_CLASS: &str = "Kraite\\Streams\\UserDataEvent";
 
-fn bad(key: &'static str, what: impl std::fmt::Display) -> BadSetting {
+pub(super) fn bad(key: &'static str, what: impl std::fmt::Display) -> BadSetting {
     BadSetting { key, what: what.to_string() }
 }
 
@@ -74,7 +74,7 @@ pub fn account_role(
     let mut epoch = [0; 16];
     getrandom::fill(&mut epoch)
         .map_err(|error| bad("spool.folder", format!("no random bytes for its epoch: {error}")))?;
-    let (sink, shape) = sink(settings, "")?;
+    let (sink, shape, queue) = sink(settings, "")?;
     Ok(AccountRoleConfig {
         host: HostConfig {
             base,
@@ -101,6 +101,8 @@ pub fn account_role(
         mark_every: user_data.liveness_mark,
         sink,
         shape,
+        queue,
+        audited: Arc::default(),
         batch: (settings.queue.batch, settings.queue.age),
     })
 }
@@ -139,11 +141,14 @@ fn spool_config(settings: &Settings, command: &str) -> SpoolConfig {
 /// # Errors
 /// [`BadSetting`], the first one found.
 pub fn side_sink(settings: &Settings, purpose: &str) -> Result<(Box<dyn JobSink>, JobShape), BadSetting> {
-    sink(settings, &format!(":{purpose}"))
+    sink(settings, &format!(":{purpose}")).map(|(sink, shape, _)| (sink, shape))
 }
 
+/// What a queue's settings come to; the consumer's end where it is in this process.
+type Queue = (Box<dyn JobSink>, JobShape, Option<InProcessQueue>);
+
 /// Where jobs go, and what they look like.
-fn sink(settings: &Settings, producer_suffix: &str) -> Result<(Box<dyn JobSink>, JobShape), BadSetting> {
+fn sink(settings: &Settings, producer_suffix: &str) -> Result<Queue, BadSetting> {
     let queue = &settings.queue;
     let class = match (&queue.target, &queue.job_class) {
         (_, Some(class)) => class.clone(),
@@ -155,31 +160,38 @@ fn sink(settings: &Settings, producer_suffix: &str) -> Result<(Box<dyn JobSink>,
     let shape = JobShape { job_class, laravel, horizon: queue.horizon };
     match &queue.target {
         QueueTarget::InProcess => {
-            let (sink, _) = in_process_queue();
-            Ok((Box::new(sink), shape))
+            let (sink, queue) = in_process_queue();
+            Ok((Box::new(sink), shape, Some(queue)))
         }
-        QueueTarget::Redis(url) => {
-            redis_sink(settings, url.expose(), &class, producer_suffix).map(|sink| (sink, shape))
-        }
+        QueueTarget::Redis(_) => redis_sink(settings, &class, producer_suffix).map(|sink| (sink, shape, None)),
     }
 }
 
 #[cfg(not(feature = "server"))]
-fn redis_sink(_: &Settings, _: &str, _: &str, _: &str) -> Result<Box<dyn JobSink>, BadSetting> {
+fn redis_sink(_: &Settings, _: &str, _: &str) -> Result<Box<dyn JobSink>, BadSetting> {
     Err(bad("queue.url", "this build has no Redis: build with the feature `server`, or set \"in_process\""))
 }
 
 #[cfg(feature = "server")]
-fn redis_sink(
+fn redis_sink(settings: &Settings, class: &str, producer_suffix: &str) -> Result<Box<dyn JobSink>, BadSetting> {
+    let config = redis_config(settings, &settings.queue.name, Some(class), producer_suffix)?;
+    Ok(Box::new(crate::queue::RedisProducer::new(config)))
+}
+
+/// The queue `name` on the server of the settings. `class` is the jobs' class, for Horizon's records; a consumer has none.
+#[cfg(feature = "server")]
+pub(super) fn redis_config(
     settings: &Settings,
-    url: &str,
-    class: &str,
+    name: &str,
+    class: Option<&str>,
     producer_suffix: &str,
-) -> Result<Box<dyn JobSink>, BadSetting> {
-    use crate::queue::{HorizonRecords, QueueKeys, RedisConfig, RedisProducer, RedisUrl};
+) -> Result<crate::queue::RedisConfig, BadSetting> {
+    use crate::queue::{HorizonRecords, QueueKeys, RedisConfig, RedisUrl};
 
     let queue = &settings.queue;
-    let keys = QueueKeys::new(&queue.prefix, &queue.name, queue.hash_tag);
+    let QueueTarget::Redis(url) = &queue.target else { return Err(bad("queue.url", "name a Redis server")) };
+    let url = url.expose();
+    let keys = QueueKeys::new(&queue.prefix, name, queue.hash_tag);
     let parse = |text: &str| RedisUrl::parse(text).map_err(|error| bad("queue.url", error));
     // One name a spool: two spools with one name would take each other's pushes for lost memory.
     let folder = settings.spool.folder.canonicalize().unwrap_or_else(|_| settings.spool.folder.clone());
@@ -200,13 +212,13 @@ fn redis_sink(
     config.connect_timeout = queue.connect_timeout;
     config.answer_timeout = queue.answer_timeout;
     config.extra_roots = wiring::read_roots("queue.extra_roots", queue.extra_roots.as_deref())?;
-    config.horizon = queue.horizon.then(|| HorizonRecords {
+    config.horizon = class.filter(|_| queue.horizon).map(|class| HorizonRecords {
         prefix: queue.horizon_prefix.clone(),
         keep_pending: std::time::Duration::from_secs(3_600),
-        queue: queue.name.clone(),
+        queue: name.to_owned(),
         job_class: class.to_owned(),
     });
-    Ok(Box::new(RedisProducer::new(config)))
+    Ok(config)
 }
 
 /// `redis+sentinel://[login@]a:1,b:2/service[/database]` as URLs of the Sentinels, service and database; `None` for another URL.
@@ -240,10 +252,7 @@ pub fn log_opened(report: &OpenReport, settings: &Settings) {
         }
     }
     if settings.queue.target == QueueTarget::InProcess {
-        tracing::warn!(
-            "queue.url is \"in_process\" and this version has no worker yet: frames are kept in the spool, and nothing consumes \
-             them; name a Redis server in queue.url to hand them on"
-        );
+        tracing::info!("queue.url is \"in_process\": this process applies its jobs itself");
     }
 }
 

@@ -1,4 +1,5 @@
-//! The daemon under supervisor: `prices`, `user-data`, or both as `run`.
+//! The daemon under supervisor: `prices`, `user-data`, `work`, or the first two as `run`. The worker belongs to `user-data` and
+//! `run` too where the queue is in their process.
 //!
 //! Starts logs, roles, page and status file in that order; then waits for signals and looks once a second. `prices` ends by
 //! itself when another process writes the same prices, and when the feed stayed silent through every reconnect for
@@ -16,6 +17,8 @@ use super::memory_plan::MemoryPlan;
 use super::price_role::{PriceRole, PriceRoleConfig};
 use super::shown::{self, Shown};
 use super::wiring::{self, BadSetting};
+use super::work_role::WorkRole;
+use super::work_wiring;
 use crate::domain::limits::STOP_MAX;
 use crate::domain::{Clock, Mono, Random};
 use crate::event_loop::ConnectGate;
@@ -70,7 +73,9 @@ pub enum Mode {
     Prices,
     /// The user-data role.
     UserData,
-    /// Both.
+    /// The worker's role alone.
+    Work,
+    /// Prices and user data.
     Run,
 }
 
@@ -81,6 +86,7 @@ impl Mode {
         match self {
             Mode::Prices => "prices",
             Mode::UserData => "user-data",
+            Mode::Work => "work",
             Mode::Run => "run",
         }
     }
@@ -111,6 +117,11 @@ pub fn run(
     let account_config = mode
         .has_accounts()
         .then(|| account_wiring::account_role(&settings, mode.as_str(), Arc::clone(&gate)))
+        .transpose()?;
+    let embedded =
+        account_config.as_ref().and_then(|config| Some((config.queue.clone()?, Arc::clone(&config.audited))));
+    let work_config = (mode == Mode::Work || embedded.is_some())
+        .then(|| work_wiring::work_role(&settings, mode.as_str(), embedded))
         .transpose()?;
     let mut logging = Logging::install(&settings.ops, Arc::clone(&clock)).map_err(StartError::Log)?;
     let signals = Signals::listen()?;
@@ -151,6 +162,10 @@ pub fn run(
         let known = report.accounts.len();
         MemoryPlan::of_accounts(&settings, known).log(&format!("user data, {known} accounts known"));
     }
+    let mut work = match work_config {
+        None => None,
+        Some(config) => Some(WorkRole::start(config, Arc::clone(&clock), random.fork())?),
+    };
     let _page = settings.ops.page.and_then(|address| shown::open_page(address, &shown));
 
     let mut status_at = started.mono;
@@ -162,15 +177,21 @@ pub fn run(
         let now = clock.now();
         match &mut prices {
             Some(prices) => prices.fill(&mut status, now),
-            None => status.touch(now.wall),
+            None => {
+                status.alarms.clear();
+                status.touch(now.wall);
+            }
         }
         if let Some(accounts) = &accounts {
             let user_data = accounts.status(now);
-            if prices.is_none() {
-                status.alarms.clear();
-            }
             status.alarms.extend(user_data.alarms.iter().cloned());
             status.user_data = Some(user_data);
+        }
+        if let Some(work) = &mut work {
+            work.refresh_policy(named.as_deref(), false, now);
+            let shown = work.status(now);
+            status.alarms.extend(shown.alarms.iter().cloned());
+            status.work = Some(shown);
         }
         status.alarms.extend(price_alarm.iter().cloned());
         shown.show(&status);
@@ -182,7 +203,7 @@ pub fn run(
             summary_at = now.mono.plus(settings.ops.summary_interval);
             tracing::info!("{}", summary_line(&status));
         }
-        if accounts.as_ref().is_some_and(AccountRole::is_broken) {
+        if accounts.as_ref().is_some_and(AccountRole::is_broken) || work.as_ref().is_some_and(WorkRole::is_broken) {
             break Ended::Broken;
         }
         match prices.as_ref().and_then(look) {
@@ -222,6 +243,9 @@ pub fn run(
                 if let Some(accounts) = &accounts {
                     accounts.reload();
                 }
+                if let Some(work) = &mut work {
+                    work.refresh_policy(named.as_deref(), true, clock.now());
+                }
                 summary_at = summary_at.min(clock.now().mono.plus(settings.ops.summary_interval));
                 status_at = Mono::ZERO;
             }
@@ -234,10 +258,19 @@ pub fn run(
     // Side by side, so that neither takes the other's time.
     let (written, spooled) = std::thread::scope(|scope| {
         let (left, clock) = (until.since(clock.now().mono), &*clock);
-        let accounts = accounts.map(|accounts| scope.spawn(move || accounts.stop(left, clock)));
+        let stopping = work.as_mut();
+        // The worker goes on while the dispatcher empties the spool into the queue in this process.
+        let accounts = scope.spawn(move || {
+            let part = if stopping.is_some() { left / 2 } else { left };
+            let spooled = accounts.is_none_or(|accounts| accounts.stop(part, clock));
+            stopping.is_none_or(|work| work.stop(until.since(clock.now().mono), clock)) && spooled
+        });
         let written = prices.is_none_or(|prices| prices.stop(left, clock));
-        (written, accounts.is_none_or(|stopping| stopping.join().unwrap_or(false)))
+        (written, accounts.join().unwrap_or(false))
     });
+    if let Some(work) = &mut work {
+        status.work = Some(work.status(clock.now()));
+    }
     status.stream.state = StreamState::Stopped;
     status.writer.state = WriterState::Stopped;
     status.touch(clock.now().wall);
@@ -311,7 +344,7 @@ fn reason(ended: &Ended) -> String {
 fn reload(settings: &mut Settings, named: Option<&std::path::Path>, logging: &mut Logging) {
     match Settings::load(named) {
         Ok((fresh, origin)) => {
-            let live = |key: &String| key.starts_with("ops.") && key != "ops.page";
+            let live = |key: &String| (key.starts_with("ops.") && key != "ops.page") || work_wiring::is_live(key);
             let (taken, later): (Vec<String>, Vec<String>) = settings.changed_keys(&fresh).into_iter().partition(live);
             let page = settings.ops.page;
             settings.ops = fresh.ops;

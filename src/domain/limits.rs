@@ -454,6 +454,44 @@ pub const SIM_OVERSIZE_LEN: u64 = 5 << 20;
 
 /// Bytes of a decimal's text; the longest that venues send have 26, a `decimal(36,18)` has 38.
 pub const DECIMAL_TEXT_MAX: usize = 64;
+/// Characters of `failed_jobs.uuid`: the column is a `varchar(255)`.
+pub const FAILED_UUID_LEN_MAX: usize = 255;
+/// Bytes of `failed_jobs.exception`: a sentence and what the database said, with room.
+pub const FAILED_EXCEPTION_MAX: usize = 4 << 10;
+/// First wait of a lane after a failure for which no job is to blame, doubled up to [`WORK_RETRY_MAX`].
+pub const WORK_RETRY_MIN: Duration = Duration::from_millis(50);
+/// See [`WORK_RETRY_MIN`]: a database that comes back is used again within seconds.
+pub const WORK_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Idle lanes are forgotten beyond this many accounts; 200 bytes each.
+pub const WORK_LANES_KEPT_MAX: usize = 16_384;
+/// Bytes of jobs in hand: bodies and recorded bytes.
+pub const WORK_BYTES_MAX: usize = 64 << 20;
+/// Jobs asked for in one reserve: what a round trip is worth.
+pub const WORK_RESERVE_AT_ONCE: usize = 256;
+/// Tickets of one acknowledgement.
+pub const WORK_ACK_AT_ONCE: usize = 512;
+/// Longest wait of the reserver for a job while nothing is in hand; a stop is noticed within it.
+pub const WORK_IDLE_MAX: Duration = Duration::from_millis(500);
+/// The same while jobs are in hand, which want to be acknowledged.
+pub const WORK_BUSY_WAIT: Duration = Duration::from_millis(10);
+/// From one look of a hot standby at the lease to the next, and of a worker at a queue that is away.
+pub const WORK_STANDBY_POLL: Duration = Duration::from_millis(500);
+/// From one reading of allowlist and switches to the next: a flip takes effect within it, without a signal.
+pub const POLICY_EVERY: Duration = Duration::from_secs(3);
+/// Held lanes that status and page name.
+pub const WORK_HELD_NAMED_MAX: usize = 50;
+/// Intents of one push by the relay.
+pub const RELAY_BATCH_MAX: u32 = 64;
+/// From one look of the relay for intents to the next.
+pub const RELAY_EVERY: Duration = Duration::from_millis(250);
+/// Audit rows that retention deletes in one transaction: short locks, and room for autovacuum between.
+pub const RETENTION_ROWS_MAX: u32 = 500;
+/// Between two such transactions.
+pub const RETENTION_PAUSE: Duration = Duration::from_millis(200);
+/// From one look of retention for old rows to the next, once there were none.
+pub const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// Of [`STOP_MAX`]: how long transactions in hand have to end, before acknowledgements and the hand-back.
+pub const WORK_STOP_DRAIN: Duration = Duration::from_secs(6);
 /// Digits of `api_data_stream`'s `decimal(20,8)` columns.
 pub const PRICE_PRECISION: usize = 20;
 /// … of which these stand behind the point.
@@ -528,5 +566,7 @@ const _: () = assert!(USER_DATA_MESSAGE_MAX * 8 <= PARKING_POOL_DEFAULT);
 const _: () = assert!(LISTEN_KEY_DOUBT_AFTER.as_secs() < LISTEN_KEY_LIFE.as_secs() && WEIGHT_BUSY < WEIGHT_FULL);
 const _: () = assert!(BLOCKED_HOLD_MAX.as_secs() * 4 < LISTEN_KEY_LIFE.as_secs());
 
+const _: () = assert!(WORK_STOP_DRAIN.as_secs() < STOP_MAX.as_secs() && WORK_IDLE_MAX.as_secs() < 1);
+const _: () = assert!(JOB_BODY_MAX <= WORK_BYTES_MAX && RELAY_BATCH_MAX as usize <= PUSH_JOBS_MAX);
 const _: () = assert!(EVENT_DEPTH_MAX < u128::BITS as usize);
 const _: () = assert!(LISTEN_KEY_LEN_MIN < LISTEN_KEY_LEN_MAX && LISTEN_KEY_LEN_MAX < URL_LEN_MAX / 8);

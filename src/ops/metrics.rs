@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::status::{Status, StreamState, WriterState};
+use super::status::{LatencyUs, Status, StreamState, WorkStatus, WriterState};
 
 /// The content type of [`render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -64,13 +64,11 @@ pub fn render(status: &Status) -> String {
     );
     text.one("kraite_writer_rows_total", "counter", "Rows updated.", &[], writer.rows_written as f64);
     text.one("kraite_writer_commits_total", "counter", "Transactions committed.", &[], writer.commits as f64);
-    if let Some(us) = writer.tick_to_commit_us {
-        const NAME: &str = "kraite_tick_to_commit_seconds";
-        text.head(NAME, "gauge", "From socket readable to commit, over the life of the process.");
-        for (quantile, micros) in [("0.5", us.p50), ("0.99", us.p99), ("1", us.max)] {
-            text.sample(NAME, &[("quantile", quantile)], micros as f64 / 1e6);
-        }
-    }
+    text.latency(
+        "kraite_tick_to_commit_seconds",
+        "From socket readable to commit, over the life of the process.",
+        writer.tick_to_commit_us,
+    );
     text.one("kraite_map_symbols", "gauge", "Symbols with at least one row.", &[], writer.map.symbols as f64);
     text.one("kraite_map_rows", "gauge", "Rows that take prices.", &[], writer.map.rows as f64);
     text.one("kraite_map_unknown_pairs", "gauge", "Pairs whose ratio cannot be known.", &[], writer.map.unknown as f64);
@@ -88,7 +86,56 @@ pub fn render(status: &Status) -> String {
         &[],
         writer.quarantined.len() as f64,
     );
+    if let Some(work) = &status.work {
+        render_work(work, &mut text);
+    }
     text.0
+}
+
+fn render_work(work: &WorkStatus, text: &mut Exposition) {
+    for (name, help, on) in [
+        ("kraite_work_lease_held", "1 when this process works on the queue.", work.lease == "held"),
+        ("kraite_work_shadow_mode", "1 when events are audited and nothing is applied.", work.allowlist.is_empty()),
+    ] {
+        text.one(name, "gauge", help, &[], flag(on));
+    }
+    for (name, help, count) in [
+        ("kraite_work_jobs_total", "Jobs applied and committed, duplicates included.", work.applied),
+        ("kraite_work_duplicates_total", "Events that were in the audit already.", work.duplicates),
+        ("kraite_work_transactions_total", "Transactions that carried the jobs.", work.transactions),
+        ("kraite_work_disorder_total", "Jobs applied before their predecessor came.", work.disorder),
+        ("kraite_work_retries_total", "Attempts in vain for which no job is to blame.", work.retries),
+        ("kraite_work_attempts_failed_total", "Attempts in vain that counted against a job.", work.attempts),
+        ("kraite_work_failed_jobs_total", "Jobs that went to failed_jobs.", work.failed),
+        ("kraite_work_panics_total", "Panics while applying.", work.panics),
+        ("kraite_work_misfits_total", "Projected fields that fitted no column.", work.misfits),
+        ("kraite_work_intents_total", "Intents written.", work.intents),
+        ("kraite_work_intents_pushed_total", "Intents pushed onto the application's queue.", work.intents_pushed),
+        ("kraite_work_audit_deleted_total", "Audit rows that retention has deleted.", work.audit_deleted),
+        ("kraite_work_leases_lost_total", "Times that the lease was lost.", work.leases_lost),
+        ("kraite_work_put_aside_total", "Bodies that are no jobs, put aside at the queue.", work.put_aside),
+    ] {
+        text.one(name, "counter", help, &[], count as f64);
+    }
+    for (name, help, value) in [
+        ("kraite_work_in_hand", "Jobs in hand.", work.in_hand as f64),
+        ("kraite_work_in_hand_bytes", "Bytes of the jobs in hand.", work.in_hand_bytes as f64),
+        ("kraite_work_queue_depth", "Jobs that wait on the queue.", work.queue_depth as f64),
+        ("kraite_work_lanes_held", "Accounts whose jobs wait.", work.held.len() as f64),
+        ("kraite_work_oldest_seconds", "Age of the oldest job in hand.", work.oldest_ms as f64 / 1e3),
+    ] {
+        text.one(name, "gauge", help, &[], value);
+    }
+    text.latency(
+        "kraite_receive_to_commit_seconds",
+        "From a private frame's arrival to its commit, over the life of the process.",
+        work.receive_to_commit_us,
+    );
+    text.latency(
+        "kraite_reserve_to_commit_seconds",
+        "From a job's reservation to its commit, over the life of the process.",
+        work.reserve_to_commit_us,
+    );
 }
 
 const fn flag(on: bool) -> f64 {
@@ -101,6 +148,14 @@ impl Exposition {
     fn one(&mut self, name: &str, kind: &str, help: &str, labels: &[(&str, &str)], value: f64) {
         self.head(name, kind, help);
         self.sample(name, labels, value);
+    }
+
+    fn latency(&mut self, name: &str, help: &str, latency: Option<LatencyUs>) {
+        let Some(us) = latency else { return };
+        self.head(name, "gauge", help);
+        for (quantile, micros) in [("0.5", us.p50), ("0.99", us.p99), ("1", us.max)] {
+            self.sample(name, &[("quantile", quantile)], micros as f64 / 1e6);
+        }
     }
 
     fn many(&mut self, name: &str, help: &str, label: &str, counts: &BTreeMap<String, u64>) {
@@ -138,7 +193,6 @@ impl Exposition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::status::LatencyUs;
 
     #[test]
     fn every_line_is_a_sample_with_its_head() {
@@ -146,6 +200,7 @@ mod tests {
         status.stream.entries.insert("accepted".to_owned(), 12_345_678);
         status.fault_kinds.insert("oversized".to_owned(), 3);
         status.writer.tick_to_commit_us = Some(LatencyUs { p50: 31_000, p99: 60_000, max: 1_250_000 });
+        status.work = Some(WorkStatus { failed: 2, oldest_ms: 1_500, ..WorkStatus::default() });
         let text = render(&status);
         let (mut name, mut heads) = ("", 0);
         for line in text.lines() {
@@ -162,13 +217,16 @@ mod tests {
                 assert!(value.parse::<f64>().is_ok(), "{line}");
             }
         }
-        assert_eq!(heads, 21);
+        assert_eq!(heads, 42);
         for line in [
             "kraite_stream_entries_total{kind=\"accepted\"} 12345678",
             "kraite_tick_to_commit_seconds{quantile=\"0.99\"} 0.06",
             "kraite_stream_faults_total{layer=\"tls\"} 0",
             "kraite_stream_fault_kinds_total{kind=\"oversized\"} 3",
             "kraite_stream_live 0",
+            "kraite_work_failed_jobs_total 2",
+            "kraite_work_oldest_seconds 1.5",
+            "kraite_work_shadow_mode 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}");
         }

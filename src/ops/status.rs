@@ -6,14 +6,18 @@
 //! | member | meaning |
 //! |---|---|
 //! | `schema` | 1; grows when a member changes its meaning |
-//! | `version`, `role`, `pid` | who writes the file; `role` is `prices` |
+//! | `version`, `role`, `pid` | who writes the file; `role` is `prices`, `user-data`, `work` or `run` |
 //! | `started_at`, `updated_at`, `updated_at_ms` | stamps; the last one in ms since 1970 |
 //! | `interval_s` | seconds between two replacements: a file older than three of them is stale |
 //! | `stream` | see [`StreamStatus`] |
 //! | `writer` | see [`WriterStatus`] |
+//! | `user_data` | see [`UserDataStatus`]; absent without private streams |
+//! | `work` | see [`WorkStatus`]; absent without a worker |
 //! | `faults`, `fault_kinds` | connection faults by layer, and by what exactly happened |
 //! | `rss_bytes` | resident memory |
 //! | `alarms` | sentences; empty when all is well |
+
+mod work;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +27,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::work::work_line;
+pub use self::work::{HeldLaneStatus, WORK_ROLE, WorkStatus};
 use crate::domain::{Layer, Mono, Wall};
 
 /// The role of a process that has private streams only.
@@ -58,6 +64,9 @@ pub struct Status {
     /// The private streams; absent where this process has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_data: Option<UserDataStatus>,
+    /// The worker behind the queue; absent where this process has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkStatus>,
     /// Connection faults by layer (`resolve`, `connect`, `tls`, `upgrade`, `protocol`, `silence`).
     pub faults: BTreeMap<String, u64>,
     /// The same faults by kind, as the session names them; kinds that did not occur may be left out.
@@ -294,6 +303,7 @@ impl Default for Status {
             stream: StreamStatus::default(),
             writer: WriterStatus::default(),
             user_data: None,
+            work: None,
             faults: Layer::ALL.iter().map(|layer| (layer.as_str().to_owned(), 0)).collect(),
             fault_kinds: BTreeMap::new(),
             rss_bytes: 0,
@@ -326,8 +336,8 @@ impl Status {
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = self.alarms.clone();
-        // A process that plays only the other role has no price stream to complain of.
-        if self.role == USER_DATA_ROLE {
+        // A process that plays only other roles has no price stream to complain of.
+        if !self.has_prices() {
             return complaints;
         }
         if self.stream.state != StreamState::Live {
@@ -340,6 +350,12 @@ impl Status {
             complaints.push(format!("the writer {}{error}", self.writer.state.in_words()));
         }
         complaints
+    }
+
+    /// Whether this process has a price stream.
+    #[must_use]
+    pub fn has_prices(&self) -> bool {
+        self.role != USER_DATA_ROLE && self.role != WORK_ROLE
     }
 
     /// Age at `now`; zero for a file from the future.
@@ -388,13 +404,14 @@ impl Status {
 /// One line for the log: how it goes.
 #[must_use]
 pub fn summary_line(status: &Status) -> String {
-    let private = status.user_data.as_ref().map(user_data_line);
-    let memory = format!("alarms {}; memory {:.1} MB", status.alarms.len(), status.rss_bytes as f64 / 1e6);
-    match (status.role == USER_DATA_ROLE, private) {
-        (true, Some(private)) => format!("{private}; {memory}"),
-        (_, Some(private)) => format!("{}; {private}; {memory}", price_line(status)),
-        (_, None) => format!("{}; {memory}", price_line(status)),
+    let mut parts = Vec::new();
+    if status.has_prices() {
+        parts.push(price_line(status));
     }
+    parts.extend(status.user_data.as_ref().map(user_data_line));
+    parts.extend(status.work.as_ref().map(work_line));
+    parts.push(format!("alarms {}; memory {:.1} MB", status.alarms.len(), status.rss_bytes as f64 / 1e6));
+    parts.join("; ")
 }
 
 fn user_data_line(user_data: &UserDataStatus) -> String {

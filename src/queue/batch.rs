@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::intent_job::{IntentJob, IntentJobWriter};
 use super::job::{BEFORE_UUID, BadRecord, JobRecord, JobWriter, UUID_LEN};
 use super::sink::Watermark;
 use crate::domain::limits::{PUSH_AGE_MAX, PUSH_BYTES_MAX, PUSH_JOBS_MAX};
@@ -76,6 +77,30 @@ impl JobBatch {
         Ok(())
     }
 
+    /// Takes a body that was written elsewhere, as it is; it moves no watermark. It should begin with its uuid, as ours do, where
+    /// Horizon's records are wanted.
+    ///
+    /// # Panics
+    /// If the batch is full: the caller asks [`JobBatch::is_full`] first.
+    pub fn add_body(&mut self, body: &[u8], position: u64, received_at: Wall, now: Mono) {
+        assert!(!self.is_full(), "a full batch takes no further job");
+        self.bytes.extend_from_slice(body);
+        self.entries.push(Entry { end: self.bytes.len(), position, received_at });
+        self.oldest.get_or_insert(now);
+    }
+
+    /// Writes the job of an intent, which moves no watermark: its row in the database says whether it was pushed.
+    ///
+    /// # Panics
+    /// If the batch is full: the caller asks [`JobBatch::is_full`] first.
+    pub fn add_intent(&mut self, writer: &mut IntentJobWriter, intent: &IntentJob<'_>, now: Mono) {
+        assert!(!self.is_full(), "a full batch takes no further job");
+        writer.write_job(intent, &mut self.bytes);
+        let (position, received_at) = (intent.id.unsigned_abs(), intent.decided_at);
+        self.entries.push(Entry { end: self.bytes.len(), position, received_at });
+        self.oldest.get_or_insert(now);
+    }
+
     /// Whether it takes no further job.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -132,7 +157,7 @@ impl JobBatch {
             start = entry.end;
             BatchJob {
                 body,
-                uuid: &body[BEFORE_UUID.len()..BEFORE_UUID.len() + UUID_LEN],
+                uuid: body.get(BEFORE_UUID.len()..BEFORE_UUID.len() + UUID_LEN).unwrap_or_default(),
                 position: entry.position,
                 received_at: entry.received_at,
             }

@@ -116,6 +116,12 @@ impl InProcessQueue {
         self.shared.state.lock().closed
     }
 
+    /// The spool's position up to which every job is acknowledged. None before the first.
+    #[must_use]
+    pub fn acked(&self) -> Option<u64> {
+        self.shared.state.lock().acked
+    }
+
     /// Lets every waiting and later [`InProcessQueue::reserve`] return none. Jobs in hand can still be acknowledged.
     pub fn close(&self) {
         self.shared.state.lock().closed = true;

@@ -108,17 +108,7 @@ impl JobWriter {
     pub fn new(shape: JobShape) -> Self {
         let escapes = if shape.horizon { Escapes::Horizon } else { Escapes::Plain };
         let mut head = Vec::new();
-        head.extend_from_slice(br#"","displayName":""#);
-        write_escaped(shape.job_class.as_str(), escapes, &mut head);
-        head.extend_from_slice(
-            br#"","job":"Illuminate\\Queue\\CallQueuedHandler@call","maxTries":null,"maxExceptions":null,"failOnTimeout":false,"backoff":null,"timeout":null,"retryUntil":null,"#,
-        );
-        if shape.laravel == Laravel::V13 {
-            head.extend_from_slice(br#""deleteWhenMissingModels":false,"#);
-        }
-        head.extend_from_slice(br#""data":{"commandName":""#);
-        write_escaped(shape.job_class.as_str(), escapes, &mut head);
-        head.extend_from_slice(br#"","command":""#);
+        write_head(&shape, escapes, &mut head);
         JobWriter { shape, escapes, head, document: Document::new(), command: Vec::new(), base64: Vec::new() }
     }
 
@@ -234,6 +224,21 @@ impl JobWriter {
     }
 }
 
+/// From behind the uuid to the text of `data.command`.
+pub(super) fn write_head(shape: &JobShape, escapes: Escapes, head: &mut Vec<u8>) {
+    head.extend_from_slice(br#"","displayName":""#);
+    write_escaped(shape.job_class.as_str(), escapes, head);
+    head.extend_from_slice(
+        br#"","job":"Illuminate\\Queue\\CallQueuedHandler@call","maxTries":null,"maxExceptions":null,"failOnTimeout":false,"backoff":null,"timeout":null,"retryUntil":null,"#,
+    );
+    if shape.laravel == Laravel::V13 {
+        head.extend_from_slice(br#""deleteWhenMissingModels":false,"#);
+    }
+    head.extend_from_slice(br#""data":{"commandName":""#);
+    write_escaped(shape.job_class.as_str(), escapes, head);
+    head.extend_from_slice(br#"","command":""#);
+}
+
 /// The first half of SHA-256 over epoch, position and salt, with the bits of a version 4 UUID set.
 fn uuid_of(record: &JobRecord<'_>, replay: Option<u64>) -> [u8; UUID_LEN] {
     let mut hash = Sha256::new();
@@ -244,7 +249,11 @@ fn uuid_of(record: &JobRecord<'_>, replay: Option<u64>) -> [u8; UUID_LEN] {
         hash.update(b"replay");
         hash.update(salt.to_be_bytes());
     }
-    let hash = hash.finalize();
+    uuid_text(&hash.finalize())
+}
+
+/// The first half of a hash as the text of a version 4 UUID.
+pub(super) fn uuid_text(hash: &[u8]) -> [u8; UUID_LEN] {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     bytes[6] = bytes[6] & 0x0f | 0x40;

@@ -18,6 +18,7 @@ pub mod check;
 mod digits;
 pub mod in_process;
 pub mod in_process_source;
+pub mod intent_job;
 pub mod job;
 pub mod job_class;
 pub mod job_view;
@@ -34,6 +35,7 @@ pub mod source;
 pub use batch::{BatchJob, JobBatch};
 pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};
 pub use in_process_source::InProcessSource;
+pub use intent_job::{IntentJob, IntentJobWriter};
 pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel};
 pub use job_class::{BadJobClass, JobClass};
 pub use job_view::{AnyJob, BadJob, JobReader, JobView, PhpJob};
@@ -47,3 +49,5 @@ pub use source::{JobSource, Lease, SourceJob};
 
 /// The thin PHP job that `print laravel-adapter` prints.
 pub const LARAVEL_ADAPTER: &str = include_str!("laravel_adapter.php");
+/// The thin PHP job of an intent, as `print laravel-adapter --intents` prints it.
+pub const LARAVEL_INTENT_ADAPTER: &str = include_str!("laravel_intent_adapter.php");

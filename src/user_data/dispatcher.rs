@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use self::acks::Acks;
 use self::poison::{Poison, PoisonBox};
-use self::status::LatencyMeter;
+pub(in crate::user_data) use self::status::LatencyMeter;
 pub use self::status::{DispatcherStatus, Latency, Stuck};
 use super::gaps::{GapNotice, GapRows};
 use super::spooler::{Damage, DamageLink};

@@ -8,6 +8,8 @@
 //! [`listen_keys`] gets and extends each account's key when the [`key_schedule`] says so. REST and the cipher come in
 //! through [`control::ports`].
 //!
+//! Behind the queue the [`worker`] takes the jobs: audit row, order rules, intents, each job in one transaction.
+//!
 //! It promises:
 //!
 //! - a frame that was handed over is in the spool before anything acts on it, or lies inside a gap record;
@@ -36,3 +38,4 @@ pub mod registry;
 pub mod rules;
 pub mod spooler;
 pub mod weight_meter;
+pub mod worker;

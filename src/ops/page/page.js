@@ -27,7 +27,8 @@ function health(good, text) {
 
 function show(status) {
   const { stream, writer } = status;
-  const good = stream.state === "live" && writer.state === "writing" && status.alarms.length === 0;
+  const prices = status.role !== "user-data" && status.role !== "work";
+  const good = (!prices || (stream.state === "live" && writer.state === "writing")) && status.alarms.length === 0;
   health(good, good ? "healthy" : "needs a look");
   put("who", `${status.version} · ${status.role} · pid ${status.pid} · since ${status.started_at}`);
   put("ticks", count(stream.prices_per_s));
@@ -59,6 +60,27 @@ function show(status) {
   ]);
 }
 
+function latency(us) {
+  return us ? `p50 ${ms(us.p50)}, p99 ${ms(us.p99)}, max ${ms(us.max)}` : "–";
+}
+
+function showWork(work) {
+  at("work").hidden = !work;
+  if (!work) return;
+  const mode = work.allowlist.length ? `applies ${work.allowlist.join(", ")}` : "SHADOW MODE: audited, nothing applied";
+  rows("worker", [
+    ["mode", mode],
+    ["lease", work.lease],
+    ["jobs", `${count(work.applied)} applied, ${count(work.jobs_per_s)}/s, ${count(work.duplicates)} duplicates`],
+    ["waiting", `${count(work.in_hand)} in hand, ${count(work.queue_depth)} on the queue, oldest ${ms(work.oldest_ms * 1e3)}`],
+    ["trouble", `${count(work.retries)} retries, ${count(work.failed)} failed, ${count(work.disorder)} out of order`],
+    ["intents", `${count(work.intents)} written, ${count(work.intents_pushed)} pushed`],
+    ["frame to commit", latency(work.receive_to_commit_us)],
+    ["reservation to commit", latency(work.reserve_to_commit_us)],
+  ]);
+  rows("held", work.held.map((lane) => [lane.account === null ? "no job of ours" : lane.account, lane.since, lane.jobs, lane.why]));
+}
+
 async function poll() {
   try {
     const [status, prices] = await Promise.all(["status.json", "prices.json?limit=50"].map(async (path) => {
@@ -67,6 +89,7 @@ async function poll() {
       return answer.json();
     }));
     show(status);
+    showWork(status.work);
     rows("prices", prices.map((row) => [row.symbol, row.price, row.at]));
   } catch {
     health(false, "no answer: the process has ended or is busy");

@@ -317,7 +317,7 @@ fn check_relations(settings: &Settings, file: &str, problems: &mut Vec<Problem>)
         !are_pushed || without_class.is_none(),
         format!(
             "work.intent_class names no class for {}: with work.intent_target \"redis\" each workflow needs one; \
-             `kraite-streams print laravel-adapter` prints one for all",
+             `kraite-streams print laravel-adapter --intents` prints one for all",
             without_class.unwrap_or_default()
         ),
     );

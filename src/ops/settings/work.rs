@@ -344,11 +344,11 @@ mod tests {
             ),
             (
                 "[work]\nintent_target = \"redis\"",
-                "f: work.intent_target is \"redis\" and queue.url is \"in_process\": intents are pushed where the queue is\nf: work.intent_class names no class for PrepareOrderCorrectionJob: with work.intent_target \"redis\" each workflow needs one; `kraite-streams print laravel-adapter` prints one for all".to_owned(),
+                "f: work.intent_target is \"redis\" and queue.url is \"in_process\": intents are pushed where the queue is\nf: work.intent_class names no class for PrepareOrderCorrectionJob: with work.intent_target \"redis\" each workflow needs one; `kraite-streams print laravel-adapter --intents` prints one for all".to_owned(),
             ),
             (
                 "[queue]\nurl = \"redis://h\"\njob_class = 'A'\n[work]\nintent_target = \"redis\"\nintent_class = 'ClosePositionJob=A'",
-                "f: work.intent_class names no class for PrepareOrderCorrectionJob: with work.intent_target \"redis\" each workflow needs one; `kraite-streams print laravel-adapter` prints one for all".to_owned(),
+                "f: work.intent_class names no class for PrepareOrderCorrectionJob: with work.intent_target \"redis\" each workflow needs one; `kraite-streams print laravel-adapter --intents` prints one for all".to_owned(),
             ),
         ] {
             let error: SettingsError = Settings::parse(text, "f").unwrap_err();

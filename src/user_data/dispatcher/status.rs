@@ -67,7 +67,7 @@ pub struct Latency {
 }
 
 /// Measures latencies in fixed memory, two digits exact.
-pub(super) struct LatencyMeter(Histogram<u64>);
+pub(in crate::user_data) struct LatencyMeter(Histogram<u64>);
 
 impl LatencyMeter {
     pub fn new() -> Self {
