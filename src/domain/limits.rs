@@ -530,6 +530,11 @@ pub const RECONCILE_ROUNDS_MAX: u32 = 5;
 /// Orders and fills of one reconcile: 20 MB. A busy account has 10,000 a day.
 pub const RECONCILE_ROWS_MAX: usize = 50_000;
 
+/// The file of the weight meter is asked for again after this, where another process holds its lock.
+pub const METER_LOCK_RETRY: Duration = Duration::from_millis(20);
+/// … and after this, where it is of no use.
+pub const METER_FILE_RETRY: Duration = Duration::from_secs(10);
+
 /// REST weight of an address and minute at Binance USDⓈ-M and COIN-M together (facts/binance.md §3).
 pub const WEIGHT_LIMIT: u32 = 2_400;
 /// The span over which weight is summed.

@@ -10,6 +10,7 @@
 
 pub mod ask;
 pub mod conclusion;
+pub mod meter_file;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
