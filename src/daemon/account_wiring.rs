@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::account_host::HostConfig;
 use super::account_role::AccountRoleConfig;
 use super::control_ports::{BinanceListenKeyRest, LaravelColumns};
+use super::reconcile_wiring;
 use super::wiring::{self, BadSetting};
 use crate::domain::Venue;
 use crate::domain::limits::{
@@ -49,9 +50,7 @@ pub fn account_role(
     let mut session = SessionConfig::user_data(url, Arc::clone(&tls));
     session.connect_deadline = settings.net.connect_deadline;
 
-    let rest = user_data.rest.clone().or_else(|| settings.net.rest_base(Venue::Binance).map(str::to_owned));
-    let rest = rest.unwrap_or_else(|| exchange(Venue::Binance).rest_base().to_owned());
-    let rest = BinanceListenKeyRest::new(RestClient::new(tls, LISTEN_KEY_CALL_MAX), &rest);
+    let rest = BinanceListenKeyRest::new(RestClient::new(tls, LISTEN_KEY_CALL_MAX), &rest_base(settings));
 
     let embedded = match &store_url {
         StoreUrl::Sqlite(path) => Some(path.as_path()),
@@ -74,6 +73,8 @@ pub fn account_role(
     let mut epoch = [0; 16];
     getrandom::fill(&mut epoch)
         .map_err(|error| bad("spool.folder", format!("no random bytes for its epoch: {error}")))?;
+    let mut instance = [0; 8];
+    instance.copy_from_slice(&epoch[..8]);
     let (sink, shape, queue) = sink(settings, "")?;
     Ok(AccountRoleConfig {
         host: HostConfig {
@@ -104,7 +105,16 @@ pub fn account_role(
         queue,
         audited: Arc::default(),
         batch: (settings.queue.batch, settings.queue.age),
+        meter: Arc::new(reconcile_wiring::meter(settings, u64::from_le_bytes(instance))),
+        reconcile: reconcile_wiring::reconcile_role(settings, command)?,
     })
+}
+
+/// Scheme and host of the venue's REST.
+pub(super) fn rest_base(settings: &Settings) -> String {
+    let named = settings.user_data.rest.clone();
+    let named = named.or_else(|| settings.net.rest_base(Venue::Binance).map(str::to_owned));
+    named.unwrap_or_else(|| exchange(Venue::Binance).rest_base().to_owned())
 }
 
 fn choice(spelling: PrivateSpelling) -> SpellingChoice {

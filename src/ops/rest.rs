@@ -75,12 +75,12 @@ impl RestClient {
         let mut value =
             ureq::http::HeaderValue::from_str(secret.1).map_err(|_| protocol("the header cannot be sent"))?;
         value.set_sensitive(true);
-        let request = match method {
-            Method::Post => self.agent.post(uri),
-            Method::Put => self.agent.put(uri),
+        let answer = match method {
+            Method::Get => self.agent.get(uri).header(secret.0, value).config().max_redirects(0).build().call(),
+            Method::Post => self.agent.post(uri).header(secret.0, value).config().max_redirects(0).build().send_empty(),
+            Method::Put => self.agent.put(uri).header(secret.0, value).config().max_redirects(0).build().send_empty(),
         };
-        let request = request.header(secret.0, value).config().max_redirects(0).build();
-        let mut answer = request.send_empty().map_err(|error| RestError::from_ureq(&host, error))?;
+        let mut answer = answer.map_err(|error| RestError::from_ureq(&host, error))?;
         let body = answer.body_mut().with_config().limit(body_max).read_to_vec();
         let body = body.map_err(|error| match error {
             ureq::Error::BodyExceedsLimit(_) => protocol("the answer is too long"),
@@ -93,6 +93,8 @@ impl RestClient {
 /// A method whose request has a header of its own and no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// GET.
+    Get,
     /// POST.
     Post,
     /// PUT.

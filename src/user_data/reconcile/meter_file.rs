@@ -213,7 +213,7 @@ impl SharedMeter {
 
     fn take_line(&self, line: &str, at: Mono, wall: Wall, state: &mut State, lines: &mut Vec<Line>) -> Option<()> {
         let words: Vec<&str> = line.split(' ').collect();
-        let (&[stamp, instance, letter], number) = words.split_first_chunk::<3>()? else { return None };
+        let (&[stamp, instance, letter], number) = words.split_first_chunk::<3>()?;
         let stamp: i64 = stamp.parse().ok()?;
         let instance = u64::from_str_radix(Some(instance).filter(|word| word.len() == 16)?, 16).ok()?;
         match (letter, number) {

@@ -1,6 +1,7 @@
 //! Reconcile: after every gap the account's truth is read over REST, and what nobody heard becomes events like those that were.
 //!
-//! The [`plan`] says which reads prove what, the [`conclusion`] what was missed.
+//! The [`plan`] says which reads prove what, the [`conclusion`] what was missed; [`drive`] asks, behind the weight meter that
+//! all processes share ([`meter_file`]). The [`queue`] says who is next, and the [`runner`]'s threads do it.
 //!
 //! It promises:
 //!
@@ -10,7 +11,13 @@
 
 pub mod ask;
 pub mod conclusion;
+pub mod drive;
 pub mod meter_file;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod ports;
+pub mod queue;
+mod run;
+pub mod runner;
+pub mod status;
