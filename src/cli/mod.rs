@@ -24,6 +24,7 @@ mod spool_replay;
 mod status;
 mod store;
 mod symbols;
+pub mod sync_orders;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -79,6 +80,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Print(PrintCommand::Settings) => print::settings(),
         Command::Print(PrintCommand::LaravelAdapter(args)) => print::laravel_adapter(args.intents),
         Command::Print(PrintCommand::Supervisor(args)) => print::supervisor(cli.settings.as_deref(), args),
+        Command::SyncOrders(args) => sync_orders::run(&load_settings(cli)?, args),
         Command::Status(args) => status::run(|| Ok(load_settings(cli)?.settings), args),
     }
 }

@@ -576,6 +576,10 @@ pub const ACCOUNT_ANSWER_MAX: u64 = 8 << 20;
 /// Drifted orders that are named in one status.
 pub const DRIFT_NAMED_MAX: usize = 50;
 
+/// Weight of a usual reconcile: the lists (90), income (30), one symbol's histories, read twice in part (20).
+pub const RECONCILE_WEIGHT_USUAL: u32 = 140;
+/// Weight of the safety net for a usual account: the same without income.
+pub const SYNC_WEIGHT_USUAL: u32 = 110;
 /// Weight of a listen-key call (facts/binance.md §2).
 pub const LISTEN_KEY_WEIGHT: u32 = 1;
 

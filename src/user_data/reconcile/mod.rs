@@ -21,3 +21,4 @@ pub mod queue;
 mod run;
 pub mod runner;
 pub mod status;
+pub mod sync;
