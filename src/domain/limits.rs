@@ -439,6 +439,10 @@ pub const SIM_SESSIONS_KEPT_MAX: usize = 1_024;
 pub const SIM_ORDERS_KEPT_MAX: usize = 1 << 17;
 /// Fills that one simulated account remembers: about 150 bytes each.
 pub const SIM_FILLS_KEPT_MAX: usize = 1 << 18;
+/// Funding and transfers that one simulated account remembers: about 60 bytes each.
+pub const SIM_MOVEMENTS_KEPT_MAX: usize = 1 << 14;
+/// Earlier states of one simulated account that late reads may show: a few kB each.
+pub const SIM_EARLIER_STATES_MAX: usize = 1_024;
 /// Frames of one account that a replay may bring back.
 pub const SIM_REPLAY_FRAMES: usize = 8;
 /// Accounts of the simulator.

@@ -7,6 +7,7 @@ use crate::domain::limits::SIM_ACCOUNTS_MAX;
 use super::private::account_ledger::AccountLedger;
 use super::private::book::AccountBook;
 use super::private::life::LifeKind;
+use super::private::reads::ReadRules;
 use super::private::subscription::Spellings;
 use super::{AccountCredentials, Command, SimHandle};
 
@@ -39,6 +40,11 @@ impl SimHandle {
     /// What comes of each spelling from now on, on live connections too.
     pub fn set_spellings(&self, spellings: Spellings) {
         self.command(Command::Spellings(spellings));
+    }
+
+    /// How REST tells of accounts from now on; a lag begins with the next change.
+    pub fn set_read_rules(&self, rules: ReadRules) {
+        self.shared.accounts.lock().config.reads = rules;
     }
 
     /// A whole life of this kind on an account, at once.

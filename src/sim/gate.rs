@@ -14,7 +14,8 @@ use crate::domain::{Mono, Now};
 use super::http::Response;
 use super::ledger::Ledger;
 use super::private::desk;
-use super::private::fault::VenueFault;
+use super::private::fault::{ReadFault, VenueFault};
+use super::private::reads::Read;
 
 /// Connection attempts of one source address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,7 @@ pub(super) struct Gate {
     banned_until: Mono,
     limited_until: Mono,
     broken: Option<(Mono, u16)>,
+    reads: Option<(Mono, ReadFault)>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,7 @@ impl Gate {
             banned_until: Mono::ZERO,
             limited_until: Mono::ZERO,
             broken: None,
+            reads: None,
         }
     }
 
@@ -172,8 +175,14 @@ impl Gate {
             VenueFault::Ban { lasts } => self.banned_until = now.plus(lasts),
             VenueFault::RateLimit { lasts } => self.limited_until = now.plus(lasts),
             VenueFault::RestErrors { status, lasts } => self.broken = Some((now.plus(lasts), status)),
+            VenueFault::Reads { fault, lasts } => self.reads = Some((now.plus(lasts), fault)),
             VenueFault::RefuseConnects { .. } | VenueFault::Outage { .. } => {}
         }
+    }
+
+    /// What is wrong with all signed reads.
+    pub(super) fn read_fault(&self, now: Mono) -> Option<ReadFault> {
+        self.reads.filter(|(until, _)| now < *until).map(|(_, fault)| fault)
     }
 
     fn source(&mut self, ip: IpAddr) -> &mut Source {
@@ -188,7 +197,7 @@ impl Gate {
 pub(super) fn weight(path: &str, has_symbol: bool) -> u32 {
     match path {
         "/fapi/v1/premiumIndex" if !has_symbol => 10,
-        _ => 1,
+        _ => Read::of(path).map_or(1, |read| read.weight(has_symbol)),
     }
 }
 

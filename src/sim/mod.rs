@@ -65,9 +65,10 @@ pub use poison::{BadEntry, Poisoned};
 pub use private::account_ledger::{
     AccountLedger, AccountSession, Delivery, Fate, FrameEntry, Missed, Verdict, frame_hash,
 };
-pub use private::book::{AccountBook, AlgoTruth, Fill, OrderTruth, PositionTruth};
-pub use private::fault::{AccountFault, ExpiryNotice, Injection, VenueFault};
+pub use private::book::{AccountBook, AlgoTruth, Fill, Movement, OrderTruth, PositionTruth};
+pub use private::fault::{AccountFault, ExpiryNotice, Injection, ReadFault, VenueFault};
 pub use private::life::LifeKind;
+pub use private::reads::ReadRules;
 pub use private::subscription::{PrivateSpelling, SpellingAnswer, Spellings};
 pub use private::{AccountCredentials, AccountsConfig};
 

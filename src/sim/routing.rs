@@ -17,6 +17,7 @@ use super::http::{Request, Response, keeps_alive, query_value, read_request};
 use super::ledger::Ending;
 use super::private::desk;
 use super::private::fault::AccountFault;
+use super::private::reads::{self, Read, Reply};
 use super::private::side::PrivateSide;
 use super::private::subscription::{SpellingAnswer, add, read_names, read_query};
 use super::rest;
@@ -80,13 +81,21 @@ impl Server {
                 (false, Some(_)) => {
                     self.answer(connection, &Response::text(StatusCode::BAD_REQUEST, "upgrade expected\n"), false);
                 }
-                (_, None) => {
-                    let (response, delay) = self.answer_rest(connection.peer.ip(), &request, now);
-                    self.answer(connection, &response, keeps_alive(&request));
-                    if !delay.is_zero() {
-                        connection.asleep_until = now.mono.plus(delay);
+                (_, None) => match self.answer_rest(connection.peer.ip(), &request, now) {
+                    Reply::Answer(response, delay) => {
+                        self.answer(connection, &response, keeps_alive(&request));
+                        if !delay.is_zero() {
+                            connection.asleep_until = now.mono.plus(delay);
+                        }
                     }
-                }
+                    Reply::Half(response) => {
+                        let mut bytes = Vec::new();
+                        response.write(true, &mut bytes);
+                        connection.queue(&bytes[..bytes.len() - response.body.len().div_ceil(2)]);
+                        connection.leave(Farewell { ending: Ending::Answered, polite: true });
+                    }
+                    Reply::Reset => connection.leave(Farewell { ending: Ending::Answered, polite: false }),
+                },
             }
         }
     }
@@ -175,24 +184,35 @@ impl Server {
         Some(WebSocketSide::private(wrapped, side, &self.private_rules, now.mono))
     }
 
-    /// The answer to a request that is no upgrade, and how much later it is given.
-    fn answer_rest(&mut self, source: IpAddr, request: &Request, now: Now) -> (Response, Duration) {
+    /// The answer to a request that is no upgrade.
+    fn answer_rest(&mut self, source: IpAddr, request: &Request, now: Now) -> Reply {
         let path = request.uri().path();
         let now_ms = now.wall.as_millis();
         let mut ledger = self.shared.ledger.lock();
         ledger.rest_requests += 1;
         if !path.starts_with("/fapi/") {
-            return (rest::respond(request, &self.market, now_ms), Duration::ZERO);
+            return Reply::Answer(rest::respond(request, &self.market, now_ms), Duration::ZERO);
         }
-        let has_symbol = query_value(request, "symbol").is_some();
+        let has_symbol = query_value(request, "symbol").is_some_and(|symbol| !symbol.is_empty());
         let (refusal, used) = self.gate.request(source, gate::weight(path, has_symbol), now, &mut ledger);
         drop(ledger);
-        let (response, delay) = match refusal {
-            Some(refusal) => (refusal, Duration::ZERO),
-            None if path == desk::PATH => desk::respond(request, source, &mut self.shared.accounts.lock(), now),
-            None => (rest::respond(request, &self.market, now_ms), Duration::ZERO),
+        let everybody = self.gate.read_fault(now.mono);
+        let mut reply = match (refusal, Read::of(path)) {
+            (Some(refusal), _) => Reply::Answer(refusal, Duration::ZERO),
+            (None, Some(read)) => {
+                let mut accounts = self.shared.accounts.lock();
+                reads::respond(request, read, source, &mut accounts, &self.market, everybody, now)
+            }
+            (None, None) if path == desk::PATH => {
+                let (response, delay) = desk::respond(request, source, &mut self.shared.accounts.lock(), now);
+                Reply::Answer(response, delay)
+            }
+            (None, None) => Reply::Answer(rest::respond(request, &self.market, now_ms), Duration::ZERO),
         };
-        (Response { used_weight: Some(used), ..response }, delay)
+        if let Reply::Answer(response, _) | Reply::Half(response) = &mut reply {
+            response.used_weight = Some(used);
+        }
+        reply
     }
 
     fn answer(&mut self, connection: &mut Connection, response: &Response, keep_alive: bool) {

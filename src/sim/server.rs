@@ -113,6 +113,10 @@ impl Server {
         let private_rules = Rules { messages_per_second: config.accounts.messages_per_second, ..rules };
         let accounts = Accounts::new(config.accounts.clone(), config.seed, &market);
         let clock = SystemClock::start();
+        let mut pace = Pace::new(config.accounts.frames_per_second);
+        if config.accounts.trades_unheard {
+            pace.wake(clock.now().mono);
+        }
         let ticks = Ticks {
             next: clock.now().mono.plus(config.tick),
             second: Mono::NEVER,
@@ -131,7 +135,7 @@ impl Server {
             takers: BTreeSet::new(),
             timers: Timers::default(),
             gate: Gate::new(config.connects, config.weight),
-            pace: Pace::new(config.accounts.frames_per_second),
+            pace,
             faulty: BTreeSet::new(),
             door: Door::open(),
             faults: VecDeque::new(),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::book::AccountBook;
+use super::book::{AccountBook, AssetTruth, Movement};
 use super::decimal::{ONE, Spare};
 use super::event::{BalanceChange, Event, Times, account_update, margin_call, plain};
 use super::life::{Life, LifeKind, Lives};
@@ -27,6 +27,13 @@ impl Lives {
             LifeKind::Funding => {
                 let fee = -(1 + self.random.below(ONE as u64) as i64);
                 book.wallet += fee;
+                book.note_movement(Movement {
+                    kind: "FUNDING_FEE",
+                    symbol: Some(Arc::clone(&symbol)),
+                    time_ms: times.transaction_ms,
+                    asset: "USDT",
+                    amount: fee,
+                });
                 (balances[0].2, positions) = (fee, isolated);
                 named = (self.random.below(4) > 0 || isolated).then_some(&*symbol).filter(|_| !self.old_shape());
                 "FUNDING_FEE"
@@ -34,17 +41,28 @@ impl Lives {
             LifeKind::Transfer => {
                 let by = if book.wallet < 2 * amount || life.is_buy { amount } else { -amount };
                 book.wallet += by;
+                book.note_movement(Movement {
+                    kind: "TRANSFER",
+                    symbol: None,
+                    time_ms: times.transaction_ms,
+                    asset: "USDT",
+                    amount: by,
+                });
                 balances[0].2 = by;
                 if by > 0 { "DEPOSIT" } else { "WITHDRAW" }
             }
             LifeKind::AssetTransfer => {
                 balances = vec![("USDC", amount + ONE / 2, amount + ONE / 2), ("BNFCR", -amount / 7, 0)];
+                for &(asset, wallet, cross_wallet) in &balances {
+                    book.assets.insert(asset, AssetTruth { wallet, cross_wallet, updated_ms: times.transaction_ms });
+                }
                 "ASSET_TRANSFER"
             }
             LifeKind::MarginTransfer | LifeKind::MarginTypeChange => {
                 positions = true;
                 let position = book.position_mut(&life.instrument, side, isolated);
                 position.wallet += if position.is_isolated { ONE } else { 0 };
+                position.updated_ms = times.transaction_ms;
                 if kind == LifeKind::MarginTransfer { "MARGIN_TRANSFER" } else { "MARGIN_TYPE_CHANGE" }
             }
             LifeKind::MarginCall => {
@@ -55,6 +73,7 @@ impl Lives {
             _ => return vec![self.config_event(kind, &symbol, times)],
         };
         if kind != LifeKind::AssetTransfer {
+            book.wallet_updated_ms = times.transaction_ms;
             balances[0].1 = book.wallet;
         }
         let held = positions.then(|| &*book.position_mut(&life.instrument, side, isolated));

@@ -39,6 +39,10 @@ pub struct AccountLedger {
     pub deletes: u64,
     /// Listen-key requests answered with an error.
     pub key_errors: u64,
+    /// Signed reads answered as asked, by the last part of the path: `openOrders`.
+    pub reads: BTreeMap<&'static str, u64>,
+    /// Signed reads refused or spoilt, by the same.
+    pub read_errors: BTreeMap<&'static str, u64>,
 }
 
 /// One frame.
@@ -235,6 +239,12 @@ impl AccountLedger {
             }
         }
         verdict
+    }
+
+    /// A signed read was answered.
+    pub(in crate::sim) fn count_read(&mut self, path: &'static str, is_answered: bool) {
+        let counts = if is_answered { &mut self.reads } else { &mut self.read_errors };
+        *counts.entry(path).or_default() += 1;
     }
 
     /// A frame was generated; its number.

@@ -1,10 +1,10 @@
 //! The truth about one account: orders, algo orders, fills, positions, balance. What a client must know in the end, however
-//! much of the stream it missed; REST reads of later issues come from here.
+//! much of the stream it missed; REST reads are answered from here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::limits::{SIM_FILLS_KEPT_MAX, SIM_ORDERS_KEPT_MAX};
+use crate::domain::limits::{SIM_FILLS_KEPT_MAX, SIM_MOVEMENTS_KEPT_MAX, SIM_ORDERS_KEPT_MAX};
 
 use super::decimal::{ONE, Padded, Spare, Trimmed, div, mul};
 
@@ -96,6 +96,11 @@ impl OrderTruth {
         Spare(self.filled, self.instrument.quantity_places).to_string()
     }
 
+    /// Whether its time of remembrance is short: over, and never filled.
+    pub(in crate::sim) fn is_unfilled_end(&self) -> bool {
+        !self.is_open() && self.filled == 0
+    }
+
     pub(in crate::sim) fn average(&self) -> i64 {
         div(self.quote, self.filled)
     }
@@ -139,6 +144,12 @@ pub struct AlgoTruth {
 }
 
 impl AlgoTruth {
+    /// Whether it waits for its price.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.status, "NEW" | "TRIGGERING")
+    }
+
     /// `q`, as the wire has it.
     #[must_use]
     pub fn quantity_text(&self) -> String {
@@ -195,6 +206,40 @@ impl Fill {
     pub fn quantity_text(&self) -> String {
         Padded(self.quantity, self.instrument.quantity_places).to_string()
     }
+
+    /// `n`, in whole units of 10⁻⁸.
+    #[must_use]
+    pub fn commission_text(&self) -> String {
+        Padded(self.commission, 8).to_string()
+    }
+
+    /// `rp`, before fees.
+    #[must_use]
+    pub fn realized_text(&self) -> String {
+        Spare(self.realized, 8).to_string()
+    }
+}
+
+/// Money that came or went without a fill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Movement {
+    /// `FUNDING_FEE` or `TRANSFER`.
+    pub kind: &'static str,
+    /// Because of this symbol; `None` for transfers.
+    pub symbol: Option<Arc<str>>,
+    /// `T`.
+    pub time_ms: i64,
+    pub(in crate::sim) asset: &'static str,
+    pub(in crate::sim) amount: i64,
+}
+
+/// What is held of an asset that is not USDT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::sim) struct AssetTruth {
+    pub(in crate::sim) wallet: i64,
+    pub(in crate::sim) cross_wallet: i64,
+    /// 0 where it was never touched.
+    pub(in crate::sim) updated_ms: i64,
 }
 
 /// A position, open or closed.
@@ -206,6 +251,8 @@ pub struct PositionTruth {
     pub position_side: &'static str,
     /// Isolated margin; cross otherwise.
     pub is_isolated: bool,
+    /// `T` of the newest event that changed it; 0 before.
+    pub updated_ms: i64,
     pub(in crate::sim) amount: i64,
     pub(in crate::sim) entry: i64,
     pub(in crate::sim) realized: i64,
@@ -226,6 +273,10 @@ impl PositionTruth {
     }
 }
 
+/// What an account that pays its fees in another asset has of it at the start.
+pub(in crate::sim) const FEE_ASSET: AssetTruth =
+    AssetTruth { wallet: 1_000 * ONE, cross_wallet: 1_000 * ONE, updated_ms: 0 };
+
 /// The truth about one account.
 #[derive(Clone, Debug, Default)]
 pub struct AccountBook {
@@ -237,8 +288,14 @@ pub struct AccountBook {
     pub fills: Vec<Fill>,
     /// By symbol and position side.
     pub positions: BTreeMap<(Arc<str>, &'static str), PositionTruth>,
-    /// Orders, algo orders and fills that were forgotten.
+    /// Funding and transfers, oldest first; beyond [`SIM_MOVEMENTS_KEPT_MAX`] the oldest half is forgotten.
+    pub movements: Vec<Movement>,
+    /// Orders, algo orders, fills and movements that were forgotten.
     pub forgotten: u64,
+    /// `T` of the newest event that changed the USDT wallet; 0 before.
+    pub(in crate::sim) wallet_updated_ms: i64,
+    /// Everything but USDT.
+    pub(in crate::sim) assets: BTreeMap<&'static str, AssetTruth>,
     /// Wallet balance in USDT, units of 10⁻⁸.
     pub(in crate::sim) wallet: i64,
 }
@@ -255,6 +312,11 @@ impl AccountBook {
         self.orders.values().filter(|order| order.is_open())
     }
 
+    /// Algo orders that wait for their price.
+    pub fn open_algo_orders(&self) -> impl Iterator<Item = &AlgoTruth> {
+        self.algo_orders.values().filter(|algo| algo.is_open())
+    }
+
     pub(in crate::sim) fn position_mut(
         &mut self,
         instrument: &Arc<Instrument>,
@@ -266,6 +328,7 @@ impl AccountBook {
             instrument: Arc::clone(instrument),
             position_side,
             is_isolated,
+            updated_ms: 0,
             amount: 0,
             entry: 0,
             realized: 0,
@@ -279,6 +342,7 @@ impl AccountBook {
         let position = self.position_mut(&fill.instrument.clone(), side, is_isolated);
         let signed = if fill.side == "BUY" { fill.quantity } else { -fill.quantity };
         fill.realized = position.apply(signed, fill.price);
+        position.updated_ms = fill.time_ms;
         if let Some(order) = self.orders.get_mut(&fill.order_id) {
             order.filled += fill.quantity;
             order.quote = order.quote.saturating_add(mul(fill.quantity, fill.price));
@@ -286,8 +350,14 @@ impl AccountBook {
             order.updated_ms = fill.time_ms;
         }
         self.wallet += fill.realized;
+        self.wallet_updated_ms = fill.time_ms;
         if fill.commission_asset == "USDT" {
             self.wallet -= fill.commission;
+        } else {
+            let asset = self.assets.entry(fill.commission_asset).or_insert(FEE_ASSET);
+            asset.wallet -= fill.commission;
+            asset.cross_wallet = asset.wallet;
+            asset.updated_ms = fill.time_ms;
         }
         if self.fills.len() >= SIM_FILLS_KEPT_MAX {
             self.fills.drain(..SIM_FILLS_KEPT_MAX / 2);
@@ -295,6 +365,15 @@ impl AccountBook {
         }
         self.fills.push(fill.clone());
         fill
+    }
+
+    /// Writes down a movement of money; the wallet is the caller's.
+    pub(in crate::sim) fn note_movement(&mut self, movement: Movement) {
+        if self.movements.len() >= SIM_MOVEMENTS_KEPT_MAX {
+            self.movements.drain(..SIM_MOVEMENTS_KEPT_MAX / 2);
+            self.forgotten += (SIM_MOVEMENTS_KEPT_MAX / 2) as u64;
+        }
+        self.movements.push(movement);
     }
 
     /// Keeps the bound on what is remembered.

@@ -28,20 +28,14 @@ pub(in crate::sim) fn respond(
     if !matches!(*method, Method::POST | Method::PUT | Method::DELETE) {
         return (Response::text(StatusCode::NOT_FOUND, "not found\n"), Duration::ZERO);
     }
-    let Some(api_key) = request.headers().get("x-mbx-apikey") else {
-        return (error(StatusCode::UNAUTHORIZED, -2014, "API-key format invalid."), Duration::ZERO);
-    };
-    let api_key = api_key.to_str().unwrap_or_default();
-    if api_key.len() != 64 || !api_key.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return (error(StatusCode::UNAUTHORIZED, -2014, "API-key format invalid."), Duration::ZERO);
-    }
-    let known = accounts.of_api_key(api_key);
-    let Some(index) = known.filter(|&index| !accounts.list[index].is_revoked) else {
-        if let Some(index) = known {
-            accounts.list[index].ledger.key_errors += 1;
+    let index = match authenticate(request, source, accounts) {
+        Ok(index) => index,
+        Err(refused) => {
+            if let Some(index) = refused.known {
+                accounts.list[index].ledger.key_errors += 1;
+            }
+            return (refused.response, Duration::ZERO);
         }
-        let msg = format!("Invalid API-key, IP, or permissions for action, request ip: {source}");
-        return (error(StatusCode::UNAUTHORIZED, -2015, &msg), Duration::ZERO);
     };
     let account = &mut accounts.list[index];
     let delay = match account.meet(|fault| matches!(fault, AccountFault::KeyDelay { .. })) {
@@ -82,6 +76,32 @@ pub(in crate::sim) fn respond(
         },
     };
     (response, delay)
+}
+
+/// An API key that is not accepted.
+pub(in crate::sim) struct Unauthorized {
+    /// Whose key it was before it was revoked.
+    pub(in crate::sim) known: Option<usize>,
+    pub(in crate::sim) response: Response,
+}
+
+/// Whose API key the header holds.
+pub(in crate::sim) fn authenticate(
+    request: &Request,
+    source: IpAddr,
+    accounts: &Accounts,
+) -> Result<usize, Unauthorized> {
+    let header = request.headers().get("x-mbx-apikey").and_then(|value| value.to_str().ok());
+    let well_formed = header.filter(|key| key.len() == 64 && key.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let Some(api_key) = well_formed else {
+        let response = error(StatusCode::UNAUTHORIZED, -2014, "API-key format invalid.");
+        return Err(Unauthorized { known: None, response });
+    };
+    let known = accounts.of_api_key(api_key);
+    known.filter(|&index| !accounts.list[index].is_revoked).ok_or_else(|| {
+        let msg = format!("Invalid API-key, IP, or permissions for action, request ip: {source}");
+        Unauthorized { known, response: error(StatusCode::UNAUTHORIZED, -2015, &msg) }
+    })
 }
 
 fn account_rotation(accounts: &mut Accounts, index: usize) -> Option<Duration> {

@@ -94,11 +94,60 @@ pub enum AccountFault {
         /// How much later.
         delay: Duration,
     },
+    /// The next signed read goes wrong.
+    Read {
+        /// How.
+        fault: ReadFault,
+        /// The last part of the path, where only one is meant: `userTrades`.
+        only: Option<&'static str>,
+    },
+}
+
+/// What can go wrong with a signed read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFault {
+    /// It is answered with this.
+    Error {
+        /// HTTP status.
+        status: u16,
+        /// The venue's code; 0 = a body that is no JSON.
+        code: i32,
+    },
+    /// It is answered this much later; [`Duration::MAX`] = never.
+    Slow {
+        /// How much later.
+        delay: Duration,
+    },
+    /// 200 with a body that is no JSON.
+    Garbage,
+    /// Half of the body, then the end of TCP.
+    Truncated,
+    /// The end of TCP without an answer.
+    Reset,
+}
+
+impl ReadFault {
+    /// The word used in ledgers and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ReadFault::Error { .. } => "read_error",
+            ReadFault::Slow { .. } => "read_slow",
+            ReadFault::Garbage => "read_garbage",
+            ReadFault::Truncated => "read_truncated",
+            ReadFault::Reset => "read_reset",
+        }
+    }
+
+    /// Whether the client gets the whole answer in the end.
+    pub(in crate::sim) const fn is_answered(self) -> bool {
+        matches!(self, ReadFault::Slow { .. })
+    }
 }
 
 impl AccountFault {
     /// Every kind, with ordinary parameters.
-    pub const ALL: [AccountFault; 23] = [
+    pub const ALL: [AccountFault; 28] = [
         AccountFault::Cut,
         AccountFault::Close,
         AccountFault::HalfFrame,
@@ -122,6 +171,11 @@ impl AccountFault {
         AccountFault::Reorder,
         AccountFault::KeyError { status: 503, code: -1_008 },
         AccountFault::KeyDelay { delay: Duration::from_millis(1_500) },
+        AccountFault::Read { fault: ReadFault::Error { status: 503, code: -1_008 }, only: None },
+        AccountFault::Read { fault: ReadFault::Slow { delay: Duration::from_millis(1_500) }, only: None },
+        AccountFault::Read { fault: ReadFault::Garbage, only: None },
+        AccountFault::Read { fault: ReadFault::Truncated, only: None },
+        AccountFault::Read { fault: ReadFault::Reset, only: None },
     ];
 
     /// The word used in ledgers and logs.
@@ -151,10 +205,11 @@ impl AccountFault {
             AccountFault::Reorder => "reorder",
             AccountFault::KeyError { .. } => "key_error",
             AccountFault::KeyDelay { .. } => "key_delay",
+            AccountFault::Read { fault, .. } => fault.as_str(),
         }
     }
 
-    /// Whether it waits for the next upgrade or listen-key request, not for a live connection.
+    /// Whether it waits for the next upgrade or request, not for a live connection.
     #[must_use]
     pub const fn waits_at_door(self) -> bool {
         matches!(
@@ -165,6 +220,7 @@ impl AccountFault {
                 | AccountFault::RotateKey { .. }
                 | AccountFault::KeyError { .. }
                 | AccountFault::KeyDelay { .. }
+                | AccountFault::Read { .. }
         )
     }
 
@@ -211,6 +267,13 @@ pub enum VenueFault {
         /// How long.
         lasts: Duration,
     },
+    /// Every signed read of every account goes wrong.
+    Reads {
+        /// How.
+        fault: ReadFault,
+        /// How long.
+        lasts: Duration,
+    },
 }
 
 impl VenueFault {
@@ -223,6 +286,7 @@ impl VenueFault {
             VenueFault::Ban { .. } => "ban",
             VenueFault::RateLimit { .. } => "rate_limit",
             VenueFault::RestErrors { .. } => "rest_errors",
+            VenueFault::Reads { fault, .. } => fault.as_str(),
         }
     }
 }

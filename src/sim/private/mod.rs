@@ -17,6 +17,7 @@ pub mod life;
 mod life_tests;
 mod listen_key;
 mod moves;
+pub mod reads;
 pub(in crate::sim) mod side;
 pub(in crate::sim) mod subscription;
 
@@ -38,6 +39,7 @@ use fault::AccountFault;
 use instruments::instruments;
 use life::{LifeKind, Lives};
 use listen_key::KeyRing;
+use reads::{Earlier, ReadRules};
 pub use subscription::Spellings;
 
 /// The accounts of the simulated venue.
@@ -65,6 +67,8 @@ pub struct AccountsConfig {
     pub messages_per_second: usize,
     /// The ledgers keep the bytes of every frame, up to [`SIM_FRAME_BYTES_KEPT_MAX`] together.
     pub keeps_bytes: bool,
+    /// How REST tells of accounts.
+    pub reads: ReadRules,
 }
 
 impl Default for AccountsConfig {
@@ -81,6 +85,7 @@ impl Default for AccountsConfig {
             lists_unknown_keys: false,
             messages_per_second: 5,
             keeps_bytes: false,
+            reads: ReadRules::default(),
         }
     }
 }
@@ -113,6 +118,8 @@ pub(in crate::sim) struct Account {
     pub(in crate::sim) is_revoked: bool,
     pub(in crate::sim) keys: KeyRing,
     pub(in crate::sim) book: AccountBook,
+    /// The book before its newest changes, for reads that lag.
+    pub(in crate::sim) earlier: Earlier,
     pub(in crate::sim) lives: Lives,
     pub(in crate::sim) ledger: AccountLedger,
     /// Connections that asked for one of its keys.
@@ -206,6 +213,7 @@ impl Accounts {
             is_revoked: false,
             keys: KeyRing::default(),
             book: AccountBook { wallet: 25_000 * ONE, ..AccountBook::default() },
+            earlier: Earlier::default(),
             lives,
             ledger: AccountLedger::default(),
             sockets: Vec::new(),
@@ -354,6 +362,7 @@ impl Accounts {
 
     /// The next events of an account.
     pub(in crate::sim) fn step(&mut self, index: usize, what: What, market: &Market, now_ms: i64) -> Vec<Event> {
+        self.keep_earlier(index, now_ms);
         let price = |instrument: &Instrument| market.price(instrument.position) as i64;
         let Account { lives, book, .. } = &mut self.list[index];
         match what {
@@ -361,6 +370,13 @@ impl Accounts {
             What::Life(kind) => lives.whole(kind, book, now_ms, &price),
             What::Flood(frames) => lives.flood(frames, book, now_ms, &price),
         }
+    }
+
+    /// An account's book is about to change.
+    fn keep_earlier(&mut self, index: usize, now_ms: i64) {
+        let lag_ms = i64::try_from(self.config.reads.lag.as_millis()).unwrap_or(i64::MAX);
+        let Account { earlier, book, .. } = &mut self.list[index];
+        earlier.keep(book, lag_ms, now_ms);
     }
 
     fn watch(&mut self, index: usize) {
