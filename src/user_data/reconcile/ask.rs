@@ -3,6 +3,8 @@
 use crate::domain::limits::{REST_PAGE_ROWS, REST_SPAN_MAX};
 use crate::exchange::binance::signed::{AccountRead, From};
 
+const LONGEST_MS: i64 = REST_SPAN_MAX.as_millis() as i64;
+
 /// A question; see [`AccountRead`], which it lends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -96,14 +98,16 @@ impl Ask {
                 Some(Ask::History { of: *of, symbol: symbol.clone(), from: From::Id(next) })
             }
             // An id's page goes on to the present; a span ends after a week.
-            (Ask::History { of, symbol, from: From::Span { end_ms, .. } }, _) if *end_ms < now_ms => {
+            (Ask::History { of, symbol, from: From::Span { start_ms, end_ms } }, _) if is_cut(*start_ms, *end_ms) => {
                 Some(Ask::history(*of, symbol, end_ms + 1, now_ms))
             }
             // Rows of one millisecond on both pages are no harm: only symbols are taken from them.
             (Ask::Income { start_ms, end_ms }, Some(last)) if is_full => {
                 Some(Ask::Income { start_ms: last.max(start_ms + 1), end_ms: *end_ms })
             }
-            (Ask::Income { end_ms, .. }, _) if *end_ms < now_ms => Some(Ask::income(end_ms + 1, now_ms)),
+            (Ask::Income { start_ms, end_ms }, _) if is_cut(*start_ms, *end_ms) => {
+                Some(Ask::income(end_ms + 1, now_ms))
+            }
             _ => None,
         }
     }
@@ -116,10 +120,15 @@ impl Ask {
     }
 }
 
+/// Whether the span ends where spans must, and not at the present as it was when the question was made: the present moves on
+/// while the venue answers, and what happens meanwhile comes over the live stream.
+fn is_cut(start_ms: i64, end_ms: i64) -> bool {
+    end_ms - start_ms >= LONGEST_MS - 1
+}
+
 /// From `since_ms` to the present, as far as one span goes.
 fn span(since_ms: i64, now_ms: i64) -> From {
-    let longest = i64::try_from(REST_SPAN_MAX.as_millis()).expect("a week");
-    From::Span { start_ms: since_ms, end_ms: now_ms.max(since_ms).min(since_ms + longest - 1) }
+    From::Span { start_ms: since_ms, end_ms: now_ms.max(since_ms).min(since_ms + LONGEST_MS - 1) }
 }
 
 #[cfg(test)]
@@ -136,6 +145,9 @@ mod tests {
         for (ask, rows, last, now_ms, next) in [
             (&ask, 999, Some(7), 100, None),
             (&ask, 0, None, 100, None),
+            // The present has moved on meanwhile.
+            (&ask, 0, None, 105, None),
+            (&Ask::income(5, 100), 0, None, 105, None),
             (&ask, 1_000, Some(7), 100, Some(by_id.clone())),
             (
                 &by_id,

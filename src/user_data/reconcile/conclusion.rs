@@ -5,7 +5,7 @@
 //! rules that apply events would change it by one, so a read that is older than the newest push changes nothing here either.
 //! Orders that are not ours are recovered like others; the rules find no row for them, and leave them alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::plan::{Plan, subject_of};
 use crate::domain::Wall;
@@ -18,7 +18,7 @@ use crate::user_data::rules::order::decide;
 /// An event as the stream would have sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredEvent {
-    /// When it happened, ms since 1970 UTC.
+    /// Its place: when it happened, ms since 1970 UTC, or when what must stand behind it did.
     pub at_ms: i64,
     /// The text.
     pub text: String,
@@ -100,22 +100,46 @@ impl Plan {
         let local: BTreeMap<Subject, &LocalOrder> =
             local.iter().filter_map(|local| Some((subject_of(local)?, local))).collect();
         let mut conclusion = Conclusion::default();
+        // The rules must know which real order an algo order has become before they hear of that order's end, so an algo
+        // event that comes brings the real order's events with it, behind itself.
+        let mut followed: BTreeSet<(&str, u64)> = BTreeSet::new();
+        for algo in self.algos.values() {
+            let mine = local.get(&Subject::Algo { id: algo.algo_id });
+            if algo.updated_ms < self.scope.since_ms && mine.is_none() {
+                continue;
+            }
+            let real = algo.order_id.and_then(|id| self.orders.get(&(algo.symbol.clone(), id)));
+            let mut told = algo.clone();
+            // Not every answer says what was executed; the real order does.
+            told.executed = told.executed.or_else(|| real.map(|order| order.executed.clone()));
+            told.average_price = told.average_price.or_else(|| real.and_then(|order| order.average_price.clone()));
+            let before = conclusion.events.len();
+            self.judge(algo_event(&told), mine.copied(), heard, heals, now, &mut conclusion);
+            if conclusion.events.len() > before
+                && let Some(order) = real
+            {
+                let first = self.fills_of(order).first().map_or(order.updated_ms, |fill| fill.time_ms);
+                let event = &mut conclusion.events[before];
+                event.at_ms = event.at_ms.min(first);
+                followed.insert((&order.symbol, order.order_id));
+            }
+        }
         for ((symbol, id), order) in &self.orders {
             let mine = local.get(&Subject::Order { symbol: symbol.clone(), id: *id });
-            if order.updated_ms < self.scope.since_ms && mine.is_none() {
+            let follows = followed.contains(&(symbol.as_str(), *id));
+            if order.updated_ms < self.scope.since_ms && mine.is_none() && !follows {
                 continue;
             }
             // Later fills than the order's own telling came over the live stream.
             let mut fills = self.fills_of(order);
             fills.retain(|fill| fill.time_ms <= order.updated_ms);
             for text in order_events(order, &fills) {
-                self.judge(text, mine.copied(), heard, heals, now, &mut conclusion);
-            }
-        }
-        for algo in self.algos.values() {
-            let mine = local.get(&Subject::Algo { id: algo.algo_id });
-            if algo.updated_ms >= self.scope.since_ms || mine.is_some() {
-                self.judge(algo_event(algo), mine.copied(), heard, heals, now, &mut conclusion);
+                let before = conclusion.events.len();
+                self.judge(text.clone(), mine.copied(), heard, heals, now, &mut conclusion);
+                if follows && heals && conclusion.events.len() == before {
+                    let at_ms = OrderFact::read(text.as_bytes()).map_or(order.updated_ms, |fact| fact.time_ms);
+                    conclusion.events.push(RecoveredEvent { at_ms, text, is_missed: false });
+                }
             }
         }
         conclusion.events.sort_by_key(|event| event.at_ms);

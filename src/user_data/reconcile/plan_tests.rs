@@ -249,7 +249,13 @@ fn algo_orders_are_followed_into_their_real_order() {
         ..Venue::default()
     };
     let conclusion = concluded(&mut venue, scope(vec![local(1, "B", "5", "NEW", true)]), &[]);
-    assert_eq!(told(&conclusion), expected(&[("FILLED", "3", 3), ("FINISHED", "", 0)]));
+    assert_eq!(told(&conclusion), expected(&[("FINISHED", "", 0), ("FILLED", "3", 3)]));
+    assert!(conclusion.events[0].text.contains(r#""aq":"3""#), "the real order says what was executed");
+    // The fill was heard, and nobody knew whose it was: it comes again, behind the event that says so.
+    let heard = conclusion.events[1].text.clone();
+    let conclusion = concluded(&mut venue, scope(vec![local(1, "B", "5", "NEW", true)]), &[&heard]);
+    assert_eq!(told(&conclusion), expected(&[("FINISHED", "", 0), ("FILLED", "3", 3)]));
+    assert_eq!(conclusion.missed(), 1);
 }
 
 #[test]
