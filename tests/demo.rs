@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::sync::Mutex;
 
-const CHECKS: [&str; 9] = [
+const CHECKS: [&str; 11] = [
     "table_is_truth",
     "ratio_is_exact",
     "nothing_from_bad_entries",
@@ -13,7 +13,9 @@ const CHECKS: [&str; 9] = [
     "stamps_are_receive_times",
     "every_frame_accounted",
     "faults_survived",
-    "frames_are_jobs",
+    "frames_are_audited",
+    "orders_are_truth",
+    "intents_follow",
     "memory_is_flat",
 ];
 
@@ -38,14 +40,18 @@ fn it_survives_its_own_faults() {
     for kind in ["cut", "stall", "garbage", "oversize", "bad_prices"] {
         assert!(report["faults"][kind].as_u64() > Some(0), "no {kind}: {}", report["faults"]);
     }
-    for number in ["ticks", "rows_written", "frames", "gaps", "rss_bytes"] {
+    for number in ["ticks", "rows_written", "frames", "gaps", "rss_bytes", "audit_rows", "orders_checked", "intents"] {
         assert!(report[number].as_u64() > Some(0), "{number}: {report}");
     }
     for percentile in ["p50", "p99", "max"] {
-        for latency in ["tick_to_commit_us", "frame_to_job_us"] {
+        for latency in ["tick_to_commit_us", "frame_to_job_us", "frame_to_audit_us", "event_to_audit_us"] {
             assert!(report[latency][percentile].as_u64() > Some(0), "{latency} {percentile}: {report}");
         }
     }
+    // A frame is sent before it is received, and audited behind its job.
+    assert!(report["frame_to_audit_us"]["max"].as_u64() >= report["frame_to_job_us"]["p50"].as_u64(), "{report}");
+    assert!(report["audit_rows"].as_u64() <= report["frames"].as_u64(), "doubles are no rows: {report}");
+    assert!(stderr.contains("the owner's measure: 100 ms"), "{stderr}");
     let named: Vec<&str> = report["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(named, CHECKS);
 }
@@ -58,6 +64,7 @@ fn without_faults_nothing_breaks() {
         assert_eq!(report[faults], serde_json::json!({}), "{faults}");
     }
     assert!(report["frames"].as_u64() > Some(30), "{report}");
+    assert_eq!(report["orders_in_gaps"], 0, "a gap is before the first frame only: {report}");
 }
 
 #[test]
@@ -68,8 +75,12 @@ fn through_three_kills_the_ledgers_agree() {
     // Of each life there are frames, and each kill tears a gap into each of three accounts.
     assert!(report["frames"].as_u64() > Some(500), "{report}");
     assert!(report["gaps"].as_u64() >= Some(9), "{report}");
+    assert!(report["audit_rows"].as_u64() > Some(500), "{report}");
+    assert!(report["orders_checked"].as_u64() > Some(30), "{report}");
+    assert!(report["intents"].as_u64() > Some(30), "{report}");
     let named: Vec<&str> = report["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
-    assert_eq!(named, ["table_is_truth", "frames_are_spooled"]);
+    let promised = ["table_is_truth", "frames_are_spooled", "frames_are_audited", "orders_are_truth", "intents_follow"];
+    assert_eq!(named, promised);
 }
 
 #[test]

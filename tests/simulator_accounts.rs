@@ -2,6 +2,8 @@
 //! seen by a plain client made of tungstenite and rustls.
 #![cfg(feature = "sim")]
 
+#[path = "simulator_accounts/application.rs"]
+mod application;
 #[path = "simulator/client.rs"]
 #[allow(dead_code, reason = "the price tests use the rest of it")]
 mod client;

@@ -12,6 +12,7 @@ use super::demo::check::Check;
 use super::exit::Exit;
 use super::spool_args::SpoolCommand;
 use super::sync_orders::{SYNC_ORDERS, SyncOrdersArgs};
+use super::trace_args::{AllowlistCommand, TRACE, TraceArgs};
 use crate::domain::Venue;
 
 /// The whole command line.
@@ -46,6 +47,7 @@ First steps:
   kraite-streams migrate                                create or complete the tables
   kraite-streams symbols sync                           fill them with what the venues list
   kraite-streams status                                 ask a running daemon how it is
+  kraite-streams trace ORDER_ID                         one order's road, frame by frame
   kraite-streams print supervisor                       a program section for supervisord
 
 Without a settings file prices go to ./kraite-streams.sqlite. For PostgreSQL set
@@ -91,6 +93,12 @@ pub enum Command {
     /// The frames on disk: list, show, and replay onto the queue
     #[command(subcommand)]
     Spool(SpoolCommand),
+    /// Print one order's road: frame, spool, job, audit, rule, change, intent
+    #[command(long_about = TRACE)]
+    Trace(TraceArgs),
+    /// What more execution types on the allowlist would have done
+    #[command(subcommand)]
+    Allowlist(AllowlistCommand),
     /// Create the tables, or add the columns that existing ones lack
     #[command(long_about = MIGRATE)]
     Migrate(MigrateArgs),
@@ -279,17 +287,20 @@ Run the whole thing on this machine, with nothing installed and nothing contacte
 
 Starts a simulated exchange on loopback (real TLS, real WebSocket, about 950 symbols a second), the price stream, an
 embedded database in a temporary folder and a live page, whose address is printed first; and three accounts whose
-private streams go through spool and queue to a consumer. Faults are injected meanwhile: cut and stalled connections,
+private streams go through spool and queue to the worker: audit rows, and orders of a simulated trading application, which
+have to hold what the exchange's hold in the end. Faults are injected meanwhile: cut and stalled connections,
 garbage, oversized frames, bad prices, dead listen keys. It ends in a ledger (sent, received, written, conflated,
 rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
 
 --json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, frames, gaps,
-frame_to_job_us {p50, p99, max}, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
+audit_rows, orders_checked, orders_in_gaps, intents, frame_to_job_us, frame_to_audit_us (from the exchange's socket to the
+acknowledgement behind the commit), event_to_audit_us (from the exchange's E), event_to_audit_outside_bursts_us, each
+{p50, p99, max}, burst_frames, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
 checks [{name, ok, detail}].
 
 --kill is another demo: `kraite-streams run` as a process of its own, killed with SIGKILL three times, mid-tick and
-mid-frame, and started again. Then its spool and its table are held against the simulator. --json prints ok, seconds,
-seed, kills, frames, gaps, covered, checks.";
+mid-frame, and started again. Then its spool and its tables are held against the simulator. --json prints ok, seconds,
+seed, kills, frames, gaps, covered, audit_rows, orders_checked, orders_in_gaps, intents, checks.";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\

@@ -5,6 +5,8 @@
 
 pub mod account_args;
 mod accounts;
+mod allowlist;
+mod allowlist_record;
 pub mod args;
 mod check;
 mod check_accounts;
@@ -25,6 +27,11 @@ mod status;
 mod store;
 mod symbols;
 pub mod sync_orders;
+mod trace;
+pub mod trace_args;
+mod trace_road;
+mod trace_spool;
+mod work_tables;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -75,6 +82,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Sim(args) => sim::run(args),
         Command::Accounts(command) => accounts::run(&load_settings(cli)?, command),
         Command::Spool(command) => spool::run(&load_settings(cli)?, command),
+        Command::Trace(args) => trace::run(&load_settings(cli)?, args),
+        Command::Allowlist(command) => allowlist::run(&load_settings(cli)?, command),
         Command::Migrate(args) => migrate::run(&load_settings(cli)?, args),
         Command::Symbols(SymbolsCommand::Sync(args)) => symbols::sync(&load_settings(cli)?, args),
         Command::Print(PrintCommand::Settings) => print::settings(),

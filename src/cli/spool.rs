@@ -250,7 +250,7 @@ fn event(record: &Record<'_>) -> &'static str {
 }
 
 /// Text as it is; control characters and what is no text escaped, so that a terminal does nothing with them.
-fn escape(bytes: &[u8]) -> String {
+pub(super) fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -445,6 +445,8 @@ pub const SIM_MOVEMENTS_KEPT_MAX: usize = 1 << 14;
 pub const SIM_EARLIER_STATES_MAX: usize = 1_024;
 /// Frames of one account that a replay may bring back.
 pub const SIM_REPLAY_FRAMES: usize = 8;
+/// Announcements that wait for the simulated application: eight an account, so many accounts keep up without waiting.
+pub const SIM_ANNOUNCEMENTS_MAX: usize = 1_024;
 /// Accounts of the simulator.
 pub const SIM_ACCOUNTS_MAX: usize = 16_384;
 /// Source addresses whose connects and weight the simulator counts.
@@ -496,6 +498,14 @@ pub const RETENTION_PAUSE: Duration = Duration::from_millis(200);
 pub const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Of [`STOP_MAX`]: how long transactions in hand have to end, before acknowledgements and the hand-back.
 pub const WORK_STOP_DRAIN: Duration = Duration::from_secs(6);
+/// Audit rows that `allowlist preview` reads at once.
+pub const PREVIEW_PAGE_ROWS: u32 = 500;
+/// Changes of one account that it keeps, about 200 bytes each: what nobody would read further.
+pub const PREVIEW_CHANGES_MAX: usize = 50_000;
+/// Events that `trace` shows; an order has a few dozen.
+pub const TRACE_EVENTS_MAX: u32 = 1_000;
+/// Intents of an order or its position that it looks at.
+pub const TRACE_INTENTS_MAX: u32 = 1_000;
 /// Digits of `api_data_stream`'s `decimal(20,8)` columns.
 pub const PRICE_PRECISION: usize = 20;
 /// … of which these stand behind the point.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::domain::limits::SIM_ACCOUNTS_MAX;
 
 use super::private::account_ledger::AccountLedger;
+use super::private::application::Application;
 use super::private::book::AccountBook;
 use super::private::life::LifeKind;
 use super::private::reads::ReadRules;
@@ -50,6 +51,16 @@ impl SimHandle {
     /// A whole life of this kind on an account, at once.
     pub fn run_life(&self, account: usize, kind: LifeKind) {
         self.command(Command::Life(account, kind));
+    }
+
+    /// The application's end, where [`AccountsConfig::has_application`](super::AccountsConfig::has_application). Without
+    /// anybody who sends its requests on, none of its orders is placed.
+    #[must_use]
+    pub fn application(&self) -> Application {
+        Application {
+            announcements: self.shared.accounts.lock().announcements(),
+            shared: std::sync::Arc::clone(&self.shared),
+        }
     }
 
     /// Waits until everything asked for before has been done by the loop.

@@ -17,6 +17,7 @@
 
 mod account_handle;
 mod account_injection;
+pub mod bot;
 mod certificate;
 mod connection;
 pub mod cross_listing;
@@ -65,6 +66,7 @@ pub use poison::{BadEntry, Poisoned};
 pub use private::account_ledger::{
     AccountLedger, AccountSession, Delivery, Fate, FrameEntry, Missed, Verdict, frame_hash,
 };
+pub use private::application::{Announcement, Application, PlacedOrder, Purpose, Wish};
 pub use private::book::{AccountBook, AlgoTruth, Fill, Movement, OrderTruth, PositionTruth};
 pub use private::fault::{AccountFault, ExpiryNotice, Injection, ReadFault, VenueFault};
 pub use private::life::LifeKind;

@@ -63,6 +63,13 @@ pub trait WorkTables: ReconcileTables + Send {
     /// Audit rows received from `since` on with an id above `after`, in ascending id.
     fn audit_since(&mut self, since: Wall, after: i64, limit: u32) -> Result<Vec<AuditRecord>>;
 
+    /// Accounts that have audit rows, ascending.
+    fn audited_accounts(&mut self) -> Result<Vec<i64>>;
+
+    /// An account's audit rows in the order in which they were received, then by id: those behind the row `after`, or, where
+    /// that is no row (0), received from `since` on.
+    fn audit_of_account(&mut self, account_id: i64, since: Wall, after: i64, limit: u32) -> Result<Vec<AuditRecord>>;
+
     /// Orders by either id, of all accounts or one: id, account and what [`OrderRow`] holds.
     fn orders_of_id(&mut self, id: &str, account: Option<i64>) -> Result<Vec<(i64, OrderRow)>>;
 

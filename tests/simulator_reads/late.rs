@@ -72,7 +72,7 @@ fn an_algo_order_is_unknown_for_a_while_after_its_placement() {
 }
 
 #[test]
-fn an_algo_order_and_its_list_show_it_open_for_a_while_after_its_end() {
+fn while_all_changes_lie_inside_the_lag_lists_are_those_of_the_beginning() {
     let mut config = quiet();
     config.accounts.trades_unheard = true;
     config.accounts.reads.lag = Duration::from_secs(600);

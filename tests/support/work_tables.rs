@@ -584,6 +584,16 @@ fn audit_rows_are_found_and_paged(store: &mut WorkStore, rig: &mut dyn Rig) {
     let (page, last) = since(later(20_000), 0, 3);
     assert_eq!(page, ["row 0", "row 1", "row 3"]);
     assert_eq!(since(later(20_000), last, 3).0, ["row 4"]);
+    assert_eq!(store.run(|tables| tables.audited_accounts()).unwrap(), [101, 102, 103]);
+    let mut of_account = |since, after, limit| {
+        let rows = store.run(|tables| tables.audit_of_account(101, since, after, limit)).unwrap();
+        (keys(&rows).into_iter().map(str::to_owned).collect::<Vec<_>>(), rows.last().map_or(0, |row| row.id))
+    };
+    let (page, last) = of_account(AT, 0, 2);
+    assert_eq!(page, ["row 2", "row 0"], "in the order of receiving");
+    assert_eq!(of_account(AT, last, 2).0, ["row 4"], "what has a smaller number and came later is not left out");
+    assert_eq!(of_account(later(20_000), 0, 9).0, ["row 0", "row 4"], "that moment is within");
+    assert_eq!(of_account(later(60_000), 0, 9).0, [""; 0]);
 }
 
 fn old_audit_rows_go_in_batches(store: &mut WorkStore, rig: &mut dyn Rig) {

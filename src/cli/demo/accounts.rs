@@ -1,29 +1,33 @@
-//! The private half of the demo: three accounts of the simulator, the real user-data role, and a consumer of its jobs.
+//! The private half of the demo: three accounts of the simulator, the real user-data role, the real worker, and the trading
+//! application whose orders are in its tables.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::audit_report::{AuditReport, judge_tables};
 use super::check::Check;
-use super::consumer::{Consumed, Consumer};
-use super::stage::system;
+use super::latency;
+use super::stage::{database, system};
+use super::worker::{Joint, WorkHalf};
 use crate::cli::accounts::random_uuid;
 use crate::cli::exit::{CommandError, Exit};
 use crate::daemon::account_role::AccountRole;
 use crate::daemon::account_wiring;
 use crate::daemon::wiring;
 use crate::domain::limits::STOP_MAX;
-use crate::domain::{Clock, Now, Random, Venue};
+use crate::domain::{Clock, Now, Random, Venue, Wall};
 use crate::ops::Settings;
 use crate::ops::encrypter::Encrypter;
 use crate::ops::key_place::KeyPlace;
-use crate::ops::status::UserDataStatus;
-use crate::queue::in_process_queue;
+use crate::ops::status::{UserDataStatus, WorkStatus};
 use crate::sim::{AccountsConfig, SimHandle};
+use crate::spool::Gap;
+use crate::store::sqlite::SqliteStore;
 use crate::store::user_data::UserDataOptions;
 use crate::store::user_data_rows::{Ciphertext, NewAccount};
 use crate::store::{StoreUrl, UserDataStore};
@@ -38,13 +42,32 @@ const FRAMES_MAX: f64 = 100_000.0;
 /// What the simulator is to do.
 pub fn config(seconds: u64) -> AccountsConfig {
     let frames_per_second = FRAMES_PER_SECOND.min(FRAMES_MAX / seconds as f64);
-    AccountsConfig { count: ACCOUNTS, frames_per_second, ..AccountsConfig::default() }
+    AccountsConfig { count: ACCOUNTS, frames_per_second, has_application: true, ..AccountsConfig::default() }
+}
+
+/// What the program has of an account.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Its frames, in order.
+    pub frames: Vec<Vec<u8>>,
+    /// From the last moment of surely listening to the first of surely listening again.
+    pub gaps: Vec<(Wall, Wall)>,
+}
+
+impl Recorded {
+    /// Adds a gap record; one of an account that was never heard before begins with time itself.
+    pub fn push_gap(&mut self, raw: &[u8]) -> io::Result<()> {
+        let gap = Gap::read(raw).ok_or_else(|| io::Error::other("a gap record does not hold a gap"))?;
+        self.gaps.push((gap.silent_since.unwrap_or(Wall::from_micros(i64::MIN)), gap.live_at));
+        Ok(())
+    }
 }
 
 /// The running half.
 pub struct PrivateHalf {
     role: AccountRole,
-    consumer: Consumer,
+    work: WorkHalf,
+    database: PathBuf,
     /// The database row of each of the simulator's accounts.
     rows: Vec<u64>,
 }
@@ -56,18 +79,20 @@ pub struct PrivateReport {
     pub complaints: Vec<String>,
     /// Distinct frames that the exchange delivered.
     pub delivered: u64,
-    /// Distinct frames on the consumer's side.
+    /// Distinct frames on this side.
     pub distinct: u64,
-    /// Frames on the consumer's side, doubles too.
+    /// Frames on this side, doubles too.
     pub frames: u64,
-    /// Gaps on the consumer's side.
+    /// Gaps on this side.
     pub gaps: u64,
     /// Missing frames that lie inside a gap.
     pub covered: u64,
+    /// Frames on this side that were there already.
+    pub repeated: u64,
 }
 
 impl PrivateHalf {
-    /// Puts the accounts into the database, under a key made for them, and starts role and consumer.
+    /// Puts the accounts into the database, under a key made for them, and starts role, worker and application.
     pub fn start(
         sim: &SimHandle,
         settings: &Settings,
@@ -78,65 +103,73 @@ impl PrivateHalf {
     ) -> Result<PrivateHalf, CommandError> {
         let rows = add_accounts(sim, settings)?;
         let mut config = account_wiring::account_role(settings, "demo", wiring::connect_gate(settings, random))?;
-        let (sink, queue) = in_process_queue();
-        config.sink = Box::new(sink);
-        let drops = breaks == Some(Check::FramesAreJobs);
-        let consumer = Consumer::start(queue, &folder.join("jobs"), drops).map_err(system)?;
+        let queue = config.queue.take().ok_or_else(|| {
+            CommandError::new(Exit::Software, "the settings of the demo name a queue outside of this process")
+        })?;
+        let joint = Joint { queue, shape: config.shape.clone(), audited: Arc::clone(&config.audited) };
+        let work = WorkHalf::start(sim, (settings, folder), joint, &rows, clock, random, breaks)?;
         let role = AccountRole::start(config, Arc::clone(clock), random.fork()).map_err(system)?;
-        Ok(PrivateHalf { role, consumer, rows })
+        Ok(PrivateHalf { role, work, database: database(folder), rows })
     }
 
-    /// What it shows.
+    /// What the role shows.
     pub fn status(&self, now: Now) -> UserDataStatus {
         self.role.status(now)
     }
 
-    /// Frames that were acknowledged.
-    pub fn frames(&self) -> u64 {
-        self.consumer.counts().frames.load(Ordering::Relaxed)
+    /// What the worker shows.
+    pub fn work_status(&mut self, now: Now) -> WorkStatus {
+        self.work.status(now)
     }
 
     /// Whether every account is live and has had its faults.
-    pub fn is_through(&self, sim: &SimHandle, now: Now) -> bool {
+    pub fn is_through(&mut self, sim: &SimHandle, now: Now) -> bool {
         let waiting: usize = (0..ACCOUNTS).map(|index| sim.account_ledger(index).faults_waiting).sum();
-        waiting == 0 && self.frames() > 0 && self.role.status(now).live == ACCOUNTS as u64
+        waiting == 0 && self.work.status(now).applied > 0 && self.role.status(now).live == ACCOUNTS as u64
     }
 
-    /// Holds what the consumer has against the exchange's ledgers.
-    pub fn judge(&self, sim: &SimHandle, now: Now) -> io::Result<PrivateReport> {
-        let mut report = hold_against(sim, &self.rows, &self.consumer.consumed()?);
-        let (status, depth) = (self.role.status(now), self.consumer.depth());
+    /// Holds audit rows, orders and intents against the exchange.
+    pub fn judge(&mut self, sim: &SimHandle, now: Now) -> Result<AuditReport, CommandError> {
+        let placed = self.work.counts().placed.load(Ordering::Relaxed);
+        let mut report = judge_tables(sim, &self.rows, &self.database, placed)?;
+        let complaints = &mut report.frames.complaints;
+        complaints.append(&mut self.work.complaints(now));
+        let (status, work) = (self.role.status(now), self.work.status(now));
         if status.live < ACCOUNTS as u64 {
-            report.complaints.push(format!("only {} of {ACCOUNTS} accounts are live", status.live));
+            complaints.push(format!("only {} of {ACCOUNTS} accounts are live", status.live));
         }
-        if status.frames != report.frames {
-            let text = format!("{} frames went into the spool, {} were consumed", status.frames, report.frames);
-            report.complaints.push(text);
+        let applied = work.applied - work.gaps;
+        if status.frames != applied || applied != report.frames.frames + work.duplicates {
+            complaints.push(format!(
+                "{} frames went into the spool, {applied} were applied: {} rows and {} doubles",
+                status.frames, report.frames.frames, work.duplicates
+            ));
         }
-        if depth > 0 || report.frames == 0 {
-            report.complaints.push(format!("{depth} jobs wait on the queue, {} frames were consumed", report.frames));
+        if report.frames.frames == 0 {
+            complaints.push("no frame is audited".to_owned());
         }
+        report.latencies = latency::measure(sim, &self.rows, &self.work.commits);
         Ok(report)
     }
 
-    /// Ends role and consumer.
+    /// Ends role, worker and application.
     pub fn stop(self, clock: &dyn Clock) {
         self.role.stop(STOP_MAX, clock);
-        if let Err(error) = self.consumer.stop() {
-            tracing::error!("the demo's consumer failed: {error}");
+        if let Err(error) = self.work.stop(STOP_MAX, clock) {
+            tracing::error!("the demo's application failed: {error}");
         }
     }
 }
 
 /// Holds what each account has, by its row, against the exchange's ledgers; `rows` by the exchange's index.
-pub fn hold_against(sim: &SimHandle, rows: &[u64], consumed: &BTreeMap<u64, Consumed>) -> PrivateReport {
-    let (none, mut report) = (Consumed::default(), PrivateReport::default());
+pub fn hold_against(sim: &SimHandle, rows: &[u64], recorded: &BTreeMap<u64, Recorded>) -> PrivateReport {
+    let (none, mut report) = (Recorded::default(), PrivateReport::default());
     for (index, row) in rows.iter().enumerate() {
-        let (ledger, mine) = (sim.account_ledger(index), consumed.get(row).unwrap_or(&none));
+        let (ledger, mine) = (sim.account_ledger(index), recorded.get(row).unwrap_or(&none));
         let verdict = ledger.judge(mine.frames.iter().map(Vec::as_slice), &mine.gaps);
         if !verdict.is_clean() || ledger.unrecorded > 0 {
             let mut text = format!(
-                "account {row}: {} frames neither a job nor in a gap, {} foreign, {} never delivered, {} out of order",
+                "account {row}: {} frames neither here nor in a gap, {} foreign, {} never delivered, {} out of order",
                 verdict.uncovered.len(),
                 verdict.foreign,
                 verdict.impossible,
@@ -152,6 +185,7 @@ pub fn hold_against(sim: &SimHandle, rows: &[u64], consumed: &BTreeMap<u64, Cons
         report.frames += mine.frames.len() as u64;
         report.gaps += mine.gaps.len() as u64;
         report.covered += verdict.covered;
+        report.repeated += verdict.repeated;
     }
     report
 }
@@ -186,6 +220,9 @@ pub fn add_accounts(sim: &SimHandle, settings: &Settings) -> Result<Vec<u64>, Co
             api_secret: &api_secret,
         };
         let id = store.run(|tables| tables.add_account(&row))?;
+        if let (Some(id), StoreUrl::Sqlite(path)) = (id, &url) {
+            SqliteStore::open(path)?.set_hedge_mode(id, account.hedge_mode)?;
+        }
         let id = id.and_then(|id| u64::try_from(id).ok());
         rows.push(id.ok_or_else(|| CommandError::new(Exit::Software, "the database took no account"))?);
     }

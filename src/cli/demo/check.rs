@@ -20,15 +20,19 @@ pub enum Check {
     EveryFrameAccounted,
     /// Every injected fault was named for what it was, and the stream came back. Broken by swallowing the fault events
     FaultsSurvived,
-    /// Each private frame is a job, in order per account, or lies inside a gap. Broken by a consumer that loses every tenth job
-    FramesAreJobs,
+    /// Each private frame is one audit row, in order per account, or lies inside a gap. Broken by losing every tenth job
+    FramesAreAudited,
+    /// The application's orders hold what the exchange's do. Broken by an allowlist without TRADE
+    OrdersAreTruth,
+    /// Intents follow from what happened to orders, none is doubled and none is missing. Broken by switching them off
+    IntentsFollow,
     /// Memory does not grow with the number of messages. Broken by keeping them
     MemoryIsFlat,
 }
 
 impl Check {
     /// All of them, in the order of the report.
-    pub const ALL: [Check; 9] = [
+    pub const ALL: [Check; 11] = [
         Check::TableIsTruth,
         Check::RatioIsExact,
         Check::NothingFromBadEntries,
@@ -36,7 +40,9 @@ impl Check {
         Check::StampsAreReceiveTimes,
         Check::EveryFrameAccounted,
         Check::FaultsSurvived,
-        Check::FramesAreJobs,
+        Check::FramesAreAudited,
+        Check::OrdersAreTruth,
+        Check::IntentsFollow,
         Check::MemoryIsFlat,
     ];
 
@@ -50,7 +56,9 @@ impl Check {
             Check::StampsAreReceiveTimes => "stamps_are_receive_times",
             Check::EveryFrameAccounted => "every_frame_accounted",
             Check::FaultsSurvived => "faults_survived",
-            Check::FramesAreJobs => "frames_are_jobs",
+            Check::FramesAreAudited => "frames_are_audited",
+            Check::OrdersAreTruth => "orders_are_truth",
+            Check::IntentsFollow => "intents_follow",
             Check::MemoryIsFlat => "memory_is_flat",
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::accounts::PrivateReport;
+use super::audit_report::AuditReport;
 use super::check::{Check, Verdict};
 use super::truth::{Book, Comparison, compare, scaled};
 use crate::daemon::telemetry::Snapshot;
@@ -36,8 +36,8 @@ pub struct Evidence<'a> {
     pub future_stamps: &'a [String],
     /// Frames sent and received between two moments of the quiet end.
     pub quiet_frames: (u64, u64),
-    /// What the accounts' jobs came to.
-    pub private: &'a PrivateReport,
+    /// What the accounts' frames and orders came to.
+    pub audit: &'a AuditReport,
     /// Resident memory after the warm-up and at the end.
     pub rss: (u64, u64),
 }
@@ -57,7 +57,9 @@ impl Evidence<'_> {
                     Check::StampsAreReceiveTimes => self.stamps_are_receive_times(),
                     Check::EveryFrameAccounted => self.every_frame_accounted(),
                     Check::FaultsSurvived => self.faults_survived(),
-                    Check::FramesAreJobs => self.frames_are_jobs(),
+                    Check::FramesAreAudited => self.audit.frames_are_audited(),
+                    Check::OrdersAreTruth => self.audit.orders_are_truth(),
+                    Check::IntentsFollow => self.audit.intents_follow(),
                     Check::MemoryIsFlat => self.memory_is_flat(),
                 };
                 Verdict { check, ok, detail }
@@ -205,18 +207,6 @@ impl Evidence<'_> {
             detail.push_str(&format!("; {waiting} had no time to happen"));
         }
         (ok, detail)
-    }
-
-    fn frames_are_jobs(&self) -> (bool, String) {
-        let PrivateReport { complaints, delivered, distinct, frames, gaps, covered } = self.private;
-        let mut detail = format!(
-            "{distinct} of {delivered} distinct frames delivered are jobs, in order per account; {frames} jobs with doubles = spool; \
-             {covered} frames missing, each inside one of {gaps} gaps"
-        );
-        if let Some(first) = complaints.first() {
-            detail = format!("{} complaints, the first: {first}; {distinct} of {delivered} are jobs", complaints.len());
-        }
-        (complaints.is_empty(), detail)
     }
 
     fn memory_is_flat(&self) -> (bool, String) {

@@ -1,22 +1,26 @@
 //! `demo --kill`: the daemon as a process of its own, killed with SIGKILL in the middle of a tick and of a burst of frames.
 //!
 //! Nothing in the process can react to SIGKILL, so what the ledgers say afterwards is what disk and database hold. The parent
-//! opens the dead daemon's spool itself: each frame that the exchange delivered is a record, or lies inside a gap record; and
-//! the table holds the exchange's last valid prices.
+//! opens the dead daemon's spool itself: each frame that the exchange delivered is a record, or lies inside a gap record; each is
+//! one audit row too, in order; orders and prices hold what the exchange's do. The trading application lives on in the parent.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use serde::Serialize;
 
-use super::accounts::{self, ACCOUNTS, PrivateReport};
-use super::consumer::Consumed;
+use super::accounts::{self, ACCOUNTS, PrivateReport, Recorded};
+use super::audit_report::{self, AuditReport};
+use super::check::{Check, Verdict};
+use super::orders::ALLOWLIST;
 use super::report::CheckReport;
 use super::stage::{self, Folder, database, system};
 use super::truth;
@@ -25,13 +29,15 @@ use super::{LOOK_EVERY, SETTLE_MAX};
 use crate::cli::args::DemoArgs;
 use crate::cli::exit::{CommandError, Exit};
 use crate::cli::out;
-use crate::domain::Clock;
 use crate::domain::time::SystemClock;
+use crate::domain::{Clock, Random};
 use crate::ops::signals::Signal;
 use crate::ops::status::StreamState;
 use crate::ops::{Settings, Signals, Status};
+use crate::sim::bot::{Bot, Intents};
 use crate::sim::{AccountFault, AccountsConfig, SimConfig, SimHandle, Simulator};
-use crate::spool::{self, Epoch, FolderDisk, Kind, ReadBatch, SpoolConfig};
+use crate::spool::Kind;
+use crate::spool::view::SpoolView;
 use crate::store::sqlite::SqliteStore;
 
 /// How often it is killed while streams run.
@@ -46,8 +52,6 @@ const LIVE_MAX: Duration = Duration::from_secs(60);
 const MOMENT_MAX: Duration = Duration::from_secs(5);
 /// From one look for that moment to the next.
 const MOMENT_LOOK: Duration = Duration::from_micros(500);
-/// Records handed out at once when the spool is read from its beginning.
-const RECORDS_MAX: usize = 1 << 22;
 const SETTINGS: &str = "kraite-streams.toml";
 
 /// What `--json` prints.
@@ -60,6 +64,10 @@ struct Report {
     frames: u64,
     gaps: u64,
     covered: u64,
+    audit_rows: u64,
+    orders_checked: u64,
+    orders_in_gaps: u64,
+    intents: u64,
     checks: Vec<CheckReport>,
 }
 
@@ -81,7 +89,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
     // The last life is ended the same way: what was written is all there is.
     daemon.kill().map_err(system)?;
     let spool = demo.judge_spool().map_err(system)?;
-    let report = demo.report(table, spool);
+    let audit = demo.judge_tables()?;
+    let report = demo.report(table, spool, &audit);
     for check in &report.checks {
         demo.view.say(&format!("{}  {:<26} {}", if check.ok { "ok  " } else { "FAIL" }, check.name, check.detail));
     }
@@ -99,6 +108,7 @@ struct KillDemo {
     seed: u64,
     sim: SimHandle,
     rows: Vec<u64>,
+    bot: Bot,
     folder: Folder,
 }
 
@@ -108,16 +118,24 @@ impl KillDemo {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let folder = Folder::create().map_err(|error| CommandError::new(Exit::CantCreate, error.to_string()))?;
         let seed = args.seed.map_or_else(crate::cli::seed, Ok)?;
-        let accounts =
-            AccountsConfig { count: ACCOUNTS, frames_per_second: FRAMES_PER_SECOND, ..AccountsConfig::default() };
+        let accounts = AccountsConfig {
+            count: ACCOUNTS,
+            frames_per_second: FRAMES_PER_SECOND,
+            has_application: true,
+            ..AccountsConfig::default()
+        };
         let sim = Simulator::start(SimConfig { seed, accounts, ..SimConfig::default() }).map_err(system)?;
         let settings = stage::settings(&sim, folder.path())?;
         stage::prepare(&sim, &settings, folder.path(), None)?;
         let rows = accounts::add_accounts(&sim, &settings)?;
         write_settings(folder.path(), &settings).map_err(system)?;
+        let database = database(folder.path());
+        let random = Random::from_seed(seed);
+        let bot = Bot::start(sim.application(), &database, &rows, Intents::Table, Arc::clone(&clock), random);
+        let bot = bot.map_err(system)?;
         let mut view = View::new();
         view.say(&format!("seed {seed}; a daemon of its own for {ACCOUNTS} accounts and prices, killed {KILLS} times"));
-        Ok(KillDemo { clock, signals, view, seed, sim, rows, folder })
+        Ok(KillDemo { clock, signals, view, seed, sim, rows, bot, folder })
     }
 
     /// Waits; a signal ends the demo.
@@ -195,12 +213,16 @@ impl KillDemo {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        // Two statuses a second apart that say the same: nothing is on its way to the spool.
+        // Two statuses a second apart that say the same: nothing is on its way to the spool, or from there to the tables.
         let mut before = None;
         self.wait(SETTLE_MAX, Duration::from_millis(1_100), || {
-            let Some(status) = daemon.status().and_then(|status| status.user_data) else { return false };
-            let is_at_rest = status.written == status.synced && before == Some(status.written);
-            before = Some(status.written);
+            let Some(Status { user_data: Some(user_data), work: Some(work), .. }) = daemon.status() else {
+                return false;
+            };
+            let now = Some((user_data.written, work.applied));
+            let is_done = user_data.written == user_data.synced && work.queue_depth == 0 && work.in_hand == 0;
+            let is_at_rest = is_done && before == now;
+            before = now;
             is_at_rest
         })?;
         let right: usize = last.right.values().sum();
@@ -214,31 +236,41 @@ impl KillDemo {
 
     /// Reads the dead daemon's spool from its beginning and holds it against the exchange's ledgers.
     fn judge_spool(&self) -> io::Result<PrivateReport> {
-        let disk = FolderDisk::open(&self.folder.path().join("spool"))?;
-        let mut epoch = [0; 16];
-        getrandom::fill(&mut epoch).map_err(io::Error::other)?;
-        let config = SpoolConfig { in_flight_max: RECORDS_MAX, ..SpoolConfig::default() };
-        let mut opened = spool::open(disk, config, Epoch(epoch), self.clock.now()).map_err(io::Error::other)?;
-        let (mut batch, mut skipped) = (ReadBatch::new(RECORDS_MAX), Vec::new());
-        let mut all: BTreeMap<u64, Consumed> = BTreeMap::new();
-        while opened.reader.read(&mut batch, &mut skipped)? > 0 {
-            for record in batch.iter() {
-                match record.kind {
-                    Kind::Frame => all.entry(record.account.0).or_default().frames.push(record.payload.to_vec()),
-                    Kind::Gap => all.entry(record.account.0).or_default().push_gap(record.payload)?,
-                    Kind::Liveness | Kind::Recovered => {}
-                }
+        let spool = SpoolView::open(&self.folder.path().join("spool"))?;
+        let mut all: BTreeMap<u64, Recorded> = BTreeMap::new();
+        let mut bad = None;
+        spool.read(0, |record| {
+            let recorded = all.entry(record.account.0).or_default();
+            match record.kind {
+                Kind::Frame => recorded.frames.push(record.payload.to_vec()),
+                Kind::Gap => bad = recorded.push_gap(record.payload).err().or(bad.take()),
+                Kind::Liveness | Kind::Recovered => {}
             }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(error) = bad {
+            return Err(error);
         }
+        let damaged: u64 = spool.survey()?.segments.iter().map(|segment| segment.damaged).sum();
         let mut report = accounts::hold_against(&self.sim, &self.rows, &all);
-        if !skipped.is_empty() {
-            report.complaints.push(format!("{} stretches of the spool cannot be read", skipped.len()));
+        if damaged > 0 {
+            report.complaints.push(format!("{damaged} bytes between the spool's records cannot be read"));
         }
         Ok(report)
     }
 
-    fn report(&self, table: CheckReport, spool: PrivateReport) -> Report {
-        let PrivateReport { complaints, delivered, distinct, frames, gaps, covered } = spool;
+    /// Holds the dead daemon's tables against the exchange.
+    fn judge_tables(&self) -> Result<AuditReport, CommandError> {
+        let placed = self.bot.counts().placed.load(Ordering::Relaxed);
+        let mut report = audit_report::judge_tables(&self.sim, &self.rows, &database(self.folder.path()), placed)?;
+        if self.bot.has_ended() {
+            report.frames.complaints.push("the application has ended".to_owned());
+        }
+        Ok(report)
+    }
+
+    fn report(&self, table: CheckReport, spool: PrivateReport, audit: &AuditReport) -> Report {
+        let PrivateReport { complaints, delivered, distinct, frames, gaps, covered, .. } = spool;
         let detail = complaints.first().map_or_else(
             || {
                 format!(
@@ -250,7 +282,15 @@ impl KillDemo {
         );
         // Each kill leaves a gap for each account, or it was no kill of a live daemon.
         let ok = complaints.is_empty() && frames > 0 && gaps >= u64::from(KILLS) * ACCOUNTS as u64;
-        let checks = vec![table, CheckReport { name: "frames_are_spooled", ok, detail }];
+        let mut checks = vec![table, CheckReport { name: "frames_are_spooled", ok, detail }];
+        for (check, judge) in [
+            (Check::FramesAreAudited, AuditReport::frames_are_audited as fn(&AuditReport) -> (bool, String)),
+            (Check::OrdersAreTruth, AuditReport::orders_are_truth),
+            (Check::IntentsFollow, AuditReport::intents_follow),
+        ] {
+            let (ok, detail) = judge(audit);
+            checks.push(CheckReport::from(Verdict { check, ok, detail }));
+        }
         Report {
             ok: checks.iter().all(|check| check.ok),
             seconds: self.clock.now().mono.since(crate::domain::Mono::ZERO).as_secs_f64(),
@@ -259,6 +299,10 @@ impl KillDemo {
             frames,
             gaps,
             covered,
+            audit_rows: audit.frames.frames,
+            orders_checked: audit.orders.checked,
+            orders_in_gaps: audit.orders.in_gaps,
+            intents: audit.orders.intents_total(),
             checks,
         }
     }
@@ -323,6 +367,8 @@ fn write_settings(folder: &Path, settings: &Settings) -> io::Result<()> {
         format!("user_data.url = {:?}", settings.user_data.url),
         format!("user_data.discovery_s = {}", settings.user_data.discovery.as_secs()),
         format!("user_data.liveness_mark_s = {}", settings.user_data.liveness_mark.as_secs()),
+        format!("user_data.binance.dispatched_executions = {:?}", ALLOWLIST.join(", ")),
+        format!("work.threads = {}", settings.work.threads),
         format!("spool.folder = {}", text(&settings.spool.folder)),
         format!("net.connect_file = {}", text(&settings.net.connect_file)),
         format!("net.weight_file = {}", text(&settings.net.weight_file)),

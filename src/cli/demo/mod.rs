@@ -1,18 +1,24 @@
 //! `demo`: a simulated exchange, the price stream against it, faults, and a ledger that must balance.
 //!
 //! The parts are the real ones: the roles that `prices` and `user-data` run, TLS and WebSocket on loopback, instruments and
-//! listen keys over REST, SQLite and the spool in a temporary folder, the in-process queue with a consumer. Only the exchange is simulated, and it keeps the truth that the [`judge`] compares with.
+//! listen keys over REST, SQLite and the spool in a temporary folder, the in-process queue and the worker. Only the exchange is
+//! simulated, and it keeps the truth that the [`judge`] compares with; and so is the trading application, whose orders the
+//! worker keeps.
 
 mod accounts;
+mod audit_report;
 pub(crate) mod check;
-mod consumer;
 mod judge;
 mod kill;
+mod latency;
+mod orders;
 mod report;
 mod saboteur;
 mod stage;
 mod truth;
 mod view;
+mod watched_source;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +39,8 @@ use crate::ops::status::{RateMeter, rss_bytes};
 use crate::ops::{Signals, Status};
 use crate::sim::{Ledger, Script, SimConfig, SimHandle, Simulator};
 use crate::store::sqlite::SqliteStore;
-use accounts::{FAULTS_WITHIN, PrivateHalf, PrivateReport};
+use accounts::{FAULTS_WITHIN, PrivateHalf};
+use audit_report::AuditReport;
 use judge::Evidence;
 use report::{CheckReport, Percentiles, Report};
 use saboteur::{Saboteur, Watch};
@@ -187,6 +194,7 @@ impl Demo<'_> {
         self.looks.shown_at = Some(now.mono);
         self.role.fill(&mut self.status, now);
         self.status.user_data = Some(self.private.status(now));
+        self.status.work = Some(self.private.work_status(now));
         self.shown.show(&self.status);
         let ticks_per_s = self.looks.ticks.rate(self.watch.ticks.load(Ordering::Relaxed), now.mono);
         let ledger = self.sim.ledger();
@@ -217,8 +225,9 @@ impl Demo<'_> {
         let scripted = script.map_or(0, |script| script.steps().count() as u64);
         let began = self.clock.now().mono;
         let deadline = began.plus(FAULTS_MAX);
-        let is_through = |demo: &Self| {
-            demo.sim.ledger().faults_total() >= scripted && demo.private.is_through(&demo.sim, demo.clock.now())
+        let is_through = |demo: &mut Self| {
+            let now = demo.clock.now();
+            demo.sim.ledger().faults_total() >= scripted && demo.private.is_through(&demo.sim, now)
         };
         while !is_through(self) && self.clock.now().mono < deadline {
             self.look(Duration::from_secs(self.args.seconds) + self.clock.now().mono.since(began))?;
@@ -250,7 +259,7 @@ impl Demo<'_> {
             self.wait(LOOK_EVERY)?;
         };
         judge::look(&rows, self.clock.now().wall, &mut self.looks.sightings, &mut self.looks.future_stamps);
-        let private = self.judge_accounts()?;
+        let audit = self.judge_accounts()?;
         let user_data = self.private.status(self.clock.now());
         let (ledger, stream, writer) = (self.sim.ledger(), self.role.stream(), self.role.writer());
         let verdicts = Evidence {
@@ -263,7 +272,7 @@ impl Demo<'_> {
             sightings: &self.looks.sightings,
             future_stamps: &self.looks.future_stamps,
             quiet_frames,
-            private: &private,
+            audit: &audit,
             rss: (self.looks.rss_warm, rss_end),
         }
         .judge();
@@ -280,13 +289,21 @@ impl Demo<'_> {
                 p99: writer.tick_to_commit_us.p99,
                 max: writer.tick_to_commit_us.max,
             },
-            frames: private.frames,
-            gaps: private.gaps,
+            frames: user_data.frames,
+            gaps: audit.frames.gaps,
+            audit_rows: audit.frames.frames,
+            orders_checked: audit.orders.checked,
+            orders_in_gaps: audit.orders.in_gaps,
+            intents: audit.orders.intents_total(),
             frame_to_job_us: user_data.frame_to_job_us.map_or_else(Percentiles::default, |us| Percentiles {
                 p50: us.p50,
                 p99: us.p99,
                 max: us.max,
             }),
+            frame_to_audit_us: audit.latencies.from_sent,
+            event_to_audit_us: audit.latencies.from_event,
+            event_to_audit_outside_bursts_us: audit.latencies.outside_bursts,
+            burst_frames: audit.latencies.burst_frames,
             rss_bytes: rss_end,
             account_faults: self.account_faults(),
             faults: ledger.faults.clone(),
@@ -306,9 +323,9 @@ impl Demo<'_> {
         })
     }
 
-    /// Holds the accounts' jobs against the exchange's ledgers. The last jobs may be on their way: they have until the
+    /// Holds audit rows, orders and intents against the exchange. The last jobs may be on their way: they have until the
     /// deadline to agree.
-    fn judge_accounts(&mut self) -> Result<PrivateReport, CommandError> {
+    fn judge_accounts(&mut self) -> Result<AuditReport, CommandError> {
         let is_broken = self.args.break_check.is_some();
         let most = if is_broken { QUIET } else { SETTLE_MAX };
         if !self.sim.wait_delivered(most) {
@@ -316,8 +333,8 @@ impl Demo<'_> {
         }
         let deadline = self.clock.now().mono.plus(most);
         loop {
-            let report = self.private.judge(&self.sim, self.clock.now()).map_err(system)?;
-            if report.complaints.is_empty() || self.clock.now().mono >= deadline {
+            let report = self.private.judge(&self.sim, self.clock.now())?;
+            if report.is_clean() || self.clock.now().mono >= deadline {
                 return Ok(report);
             }
             self.wait(LOOK_EVERY)?;

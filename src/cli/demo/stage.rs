@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::Check;
+use super::orders::ALLOWLIST;
 use crate::cli::exit::{CommandError, Exit};
 use crate::daemon::wiring;
 use crate::domain::Venue;
@@ -21,6 +22,9 @@ const DISCOVERY: Duration = Duration::from_secs(5);
 /// Gaps begin early by this much at most: the narrower they are, the less they excuse.
 const LIVENESS_MARK: Duration = Duration::from_secs(1);
 
+/// Three accounts are three lanes, and SQLite has one writer.
+const WORK_THREADS: usize = 2;
+
 /// Settings as an operator would write them, pointing at the simulator.
 pub fn settings(sim: &SimHandle, folder: &Path) -> Result<Settings, CommandError> {
     let roots = folder.join("simulator.pem");
@@ -35,6 +39,8 @@ pub fn settings(sim: &SimHandle, folder: &Path) -> Result<Settings, CommandError
     settings.user_data.url = sim.stream_base();
     settings.user_data.discovery = DISCOVERY;
     settings.user_data.liveness_mark = LIVENESS_MARK;
+    settings.user_data.binance.dispatched_executions = ALLOWLIST.map(str::to_owned).to_vec();
+    settings.work.threads = WORK_THREADS;
     settings.spool.folder = folder.join("spool");
     settings.store.url = SecretUrl::new(format!("sqlite:{}", database(folder).display()));
     Ok(settings)

@@ -27,7 +27,9 @@ use std::time::Duration;
 pub use read::{Problem, SettingsError};
 pub use secret_url::SecretUrl;
 pub use user_data::{QueueSettings, QueueTarget, SpoolSettings, UserDataSettings};
-pub use work::{INTENT_QUEUES, IntentClasses, IntentQueueNames, VenueSettings, WORKFLOWS, WorkSettings};
+pub use work::{
+    BINANCE_EXECUTIONS, INTENT_QUEUES, IntentClasses, IntentQueueNames, VenueSettings, WORKFLOWS, WorkSettings,
+};
 
 use crate::domain::Venue;
 use crate::domain::limits::{CHUNK_ROWS_MAX, CONNECT_DEADLINE, DATA_SILENCE_EXIT, DATA_SILENCE_MAX, WEIGHT_LIMIT};

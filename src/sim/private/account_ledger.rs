@@ -12,6 +12,7 @@ use crate::domain::Wall;
 use crate::domain::limits::SIM_SESSIONS_KEPT_MAX;
 use crate::sim::ledger::Ending;
 
+use super::event::Event;
 use super::subscription::PrivateSpelling;
 
 /// A snapshot of what happened on one account's stream.
@@ -60,6 +61,8 @@ pub struct FrameEntry {
     pub len: usize,
     /// The real order it is about; 0 for none.
     pub order_id: u64,
+    /// The algo order it is about, or from which its real order comes; 0 for none.
+    pub algo_id: u64,
     /// When it was generated, and sent if anybody listened.
     pub generated_at: Wall,
     /// What became of it.
@@ -248,25 +251,23 @@ impl AccountLedger {
     }
 
     /// A frame was generated; its number.
-    #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
     pub(in crate::sim) fn record(
         &mut self,
-        event: &'static str,
-        event_ms: i64,
-        order_id: u64,
+        name: &'static str,
+        event: &Event,
         kept: &[u8],
-        len: usize,
         keeps_bytes: bool,
         now: Wall,
     ) -> u64 {
         let number = self.frames.len() as u64 + 1;
         self.frames.push(FrameEntry {
             number,
-            event,
-            event_ms,
+            event: name,
+            event_ms: event.event_ms,
             hash: frame_hash(kept),
-            len,
-            order_id,
+            len: event.text.len(),
+            order_id: event.order_id,
+            algo_id: event.algo_id,
             generated_at: now,
             fate: Fate::Missed(Missed::NobodyListened),
             bytes: keeps_bytes.then(|| kept.into()),
@@ -351,7 +352,8 @@ mod tests {
         let mut ledger = AccountLedger::default();
         for (at, text) in frames.iter().enumerate() {
             let now = Wall::from_millis(at as i64);
-            ledger.record("X", 0, 0, text.as_bytes(), text.len(), false, now);
+            let event = Event { name: "X", text: (*text).to_owned(), event_ms: 0, order_id: 0, algo_id: 0 };
+            ledger.record("X", &event, text.as_bytes(), false, now);
         }
         ledger
     }

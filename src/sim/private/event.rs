@@ -16,6 +16,8 @@ pub(in crate::sim) struct Event {
     pub(in crate::sim) event_ms: i64,
     /// The real order it is about; 0 for none.
     pub(in crate::sim) order_id: u64,
+    /// The algo order it is about; 0 for none.
+    pub(in crate::sim) algo_id: u64,
 }
 
 /// `T` and `E`.
@@ -106,7 +108,13 @@ pub(in crate::sim) fn order_trade_update(order: &OrderTruth, execution: Executio
         order.good_till_ms,
         execution.expire_reason,
     );
-    Event { name: "ORDER_TRADE_UPDATE", text, event_ms: times.event_ms, order_id: order.id }
+    Event {
+        name: "ORDER_TRADE_UPDATE",
+        text,
+        event_ms: times.event_ms,
+        order_id: order.id,
+        algo_id: order.algo_id.unwrap_or(0),
+    }
 }
 
 pub(in crate::sim) fn trade_lite(order: &OrderTruth, fill: &Fill, times: Times) -> Event {
@@ -125,7 +133,13 @@ pub(in crate::sim) fn trade_lite(order: &OrderTruth, fill: &Fill, times: Times) 
         fill.trade_id,
         order.id,
     );
-    Event { name: "TRADE_LITE", text, event_ms: times.event_ms, order_id: order.id }
+    Event {
+        name: "TRADE_LITE",
+        text,
+        event_ms: times.event_ms,
+        order_id: order.id,
+        algo_id: order.algo_id.unwrap_or(0),
+    }
 }
 
 /// What an ACCOUNT_UPDATE says beside positions.
@@ -182,7 +196,7 @@ pub(in crate::sim) fn account_update(change: BalanceChange<'_>, positions: &[Val
         let _ = write!(text, r#","S":"{symbol}""#);
     }
     text.push_str("}}");
-    Event { name: "ACCOUNT_UPDATE", text, event_ms: times.event_ms, order_id: 0 }
+    Event { name: "ACCOUNT_UPDATE", text, event_ms: times.event_ms, order_id: 0, algo_id: 0 }
 }
 
 /// `rm` for an algo order that ends badly.
@@ -227,7 +241,13 @@ pub(in crate::sim) fn algo_update(algo: &AlgoTruth, reason: Option<&str>, withou
         let _ = write!(text, r#","ia":{}"#, algo.is_activated);
     }
     text.push_str("}}");
-    Event { name: "ALGO_UPDATE", text, event_ms: times.event_ms, order_id: algo.order_id.unwrap_or(0) }
+    Event {
+        name: "ALGO_UPDATE",
+        text,
+        event_ms: times.event_ms,
+        order_id: algo.order_id.unwrap_or(0),
+        algo_id: algo.id,
+    }
 }
 
 /// Only cross margin names the wallet, and the spelling of the margin type is not that of ACCOUNT_UPDATE.
@@ -248,7 +268,7 @@ pub(in crate::sim) fn margin_call(position: &PositionTruth, mark: i64, wallet: i
         Spare(mul(position.amount, mark - position.entry), 8),
         Padded(mul(position.amount.abs(), mark) / 100, 8),
     );
-    Event { name: "MARGIN_CALL", text, event_ms: times.event_ms, order_id: 0 }
+    Event { name: "MARGIN_CALL", text, event_ms: times.event_ms, order_id: 0, algo_id: 0 }
 }
 
 /// An event whose members behind the times are given.
@@ -260,7 +280,7 @@ pub(in crate::sim) fn plain(name: &'static str, members: &str, times: Times) -> 
         open(name, times)
     };
     let _ = write!(text, ",{members}}}");
-    Event { name, text, event_ms: times.event_ms, order_id: 0 }
+    Event { name, text, event_ms: times.event_ms, order_id: 0, algo_id: 0 }
 }
 
 /// How a key's end is announced.
@@ -284,5 +304,5 @@ pub(in crate::sim) fn listen_key_expired(notice: ExpiryNotice, key: &str, event_
         ExpiryNotice::NoKey => format!(r#"{{"e":"listenKeyExpired","E":{event_ms}}}"#),
         _ => format!(r#"{{"e":"listenKeyExpired","E":{event_ms},"listenKey":"{key}"}}"#),
     };
-    Event { name: "listenKeyExpired", text, event_ms, order_id: 0 }
+    Event { name: "listenKeyExpired", text, event_ms, order_id: 0, algo_id: 0 }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::domain::Random;
 
+use super::application::{Announcement, Ask, Draft};
 use super::book::{AccountBook, Instrument};
 use super::event::{Event, Times};
 
@@ -236,6 +237,20 @@ pub(in crate::sim) struct Life {
     pub(in crate::sim) is_buy: bool,
     pub(in crate::sim) order: Option<u64>,
     pub(in crate::sim) algo: Option<u64>,
+    /// What an application does in it; `None` where somebody else trades.
+    pub(super) own: Option<Own>,
+}
+
+/// An application's part in a life.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    /// Its order takes profit: it closes what a life like this opens.
+    pub(super) takes_profit: bool,
+    /// It cancels by itself; else somebody at the venue does.
+    pub(super) cancels: bool,
+    pub(super) ask: Ask,
+    /// What it has asked for, until it is placed.
+    pub(super) draft: Option<Draft>,
 }
 
 /// Lives of one account, and where its numbers stand.
@@ -248,11 +263,17 @@ pub(in crate::sim) struct Lives {
     pub(super) random: Random,
     /// Orders, fills and algo orders so far; ids come from it.
     pub(super) serial: u64,
+    /// An application trades beside others, and is asked before it does.
+    pub(super) has_application: bool,
+    /// What it has not been told yet.
+    pub(super) announced: Vec<Announcement>,
     last: Times,
 }
 
 /// Lives of one account at a time.
-const ACTIVE_MAX: u64 = 8;
+pub(super) const ACTIVE_MAX: u64 = 8;
+/// Lives that may be found waiting for an application before something else happens.
+const WAITING_MAX: u32 = 64;
 
 /// The price of an instrument, in units.
 pub(in crate::sim) type Prices<'a> = &'a dyn Fn(&Instrument) -> i64;
@@ -265,23 +286,46 @@ impl Lives {
         random: Random,
     ) -> Self {
         let last = Times { transaction_ms: 0, event_ms: 0 };
-        Lives { account, hedge_mode, instruments, active: Vec::new(), random, serial: 0, last }
+        Lives {
+            account,
+            hedge_mode,
+            instruments,
+            active: Vec::new(),
+            random,
+            serial: 0,
+            has_application: false,
+            announced: Vec::new(),
+            last,
+        }
     }
 
     /// One move of one life, or the first of a new one. Never empty.
-    pub(in crate::sim) fn step(&mut self, book: &mut AccountBook, now_ms: i64, prices: Prices<'_>) -> Vec<Event> {
-        loop {
+    pub(in crate::sim) fn step(
+        &mut self,
+        book: &mut AccountBook,
+        has_room: bool,
+        now_ms: i64,
+        prices: Prices<'_>,
+    ) -> Vec<Event> {
+        let mut waiting = 0;
+        while waiting < WAITING_MAX {
             let at = self.random.below(ACTIVE_MAX) as usize;
             if at >= self.active.len() {
                 let kind = LifeKind::draw(&mut self.random);
                 self.begin(kind);
             }
             let at = at.min(self.active.len() - 1);
+            if self.waits(at, book, has_room, prices) {
+                waiting += 1;
+                continue;
+            }
             let events = self.advance(at, book, now_ms, prices);
             if !events.is_empty() {
                 return events;
             }
         }
+        // Every life waits for its application; the venue goes on all the same.
+        self.whole(LifeKind::Funding, book, now_ms, prices)
     }
 
     /// A whole life of this kind, all its moves.
@@ -293,6 +337,10 @@ impl Lives {
         prices: Prices<'_>,
     ) -> Vec<Event> {
         self.begin(kind);
+        if let Some(life) = self.active.last_mut() {
+            // What is to happen at once waits for nobody.
+            life.own = None;
+        }
         let mut events = Vec::new();
         // The new life stays the last one until it is over.
         let before = self.active.len() - 1;
@@ -306,8 +354,13 @@ impl Lives {
         let moves = kind.plan(&mut self.random);
         let at = self.random.below(self.instruments.len() as u64) as usize;
         let instrument = Arc::clone(&self.instruments[at]);
-        let is_buy = self.random.below(2) == 0;
-        self.active.push(Life { kind, moves, instrument, is_buy, order: None, algo: None });
+        let mut is_buy = self.random.below(2) == 0;
+        let own = self.draw_own(kind);
+        if own.is_some() && !self.hedge_mode {
+            // Of two directions in one position an application would know neither.
+            is_buy = (at + self.account).is_multiple_of(2);
+        }
+        self.active.push(Life { kind, moves, instrument, is_buy, order: None, algo: None, own });
     }
 
     fn advance(&mut self, at: usize, book: &mut AccountBook, now_ms: i64, prices: Prices<'_>) -> Vec<Event> {

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::life::LifeKind;
 use super::*;
 use crate::domain::Wall;
 use crate::sim::listing::Counts;

@@ -6,9 +6,13 @@
 
 mod account_events;
 pub mod account_ledger;
+pub mod application;
+#[cfg(test)]
+mod application_tests;
 pub mod book;
 mod decimal;
 pub(in crate::sim) mod desk;
+mod draft;
 mod event;
 pub mod fault;
 mod instruments;
@@ -17,8 +21,10 @@ pub mod life;
 mod life_tests;
 mod listen_key;
 mod moves;
+mod position;
 pub mod reads;
 pub(in crate::sim) mod side;
+mod steps;
 pub(in crate::sim) mod subscription;
 
 use std::cmp::Reverse;
@@ -27,19 +33,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::limits::{SIM_FRAME_BYTES_KEPT_MAX, SIM_FRAMES_RECORDED_MAX, SIM_REPLAY_FRAMES};
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::domain::limits::{
+    SIM_ANNOUNCEMENTS_MAX, SIM_FRAME_BYTES_KEPT_MAX, SIM_FRAMES_RECORDED_MAX, SIM_REPLAY_FRAMES,
+};
 use crate::domain::{Mono, Now, Random};
 
 use super::venue::Market;
 use account_ledger::AccountLedger;
+use application::Announcement;
 use book::{AccountBook, Instrument};
 use decimal::ONE;
 pub(in crate::sim) use event::{Event, ExpiryNotice, listen_key_expired};
 use fault::AccountFault;
 use instruments::instruments;
-use life::{LifeKind, Lives};
+use life::Lives;
 use listen_key::KeyRing;
 use reads::{Earlier, ReadRules};
+pub(in crate::sim) use steps::What;
 pub use subscription::Spellings;
 
 /// The accounts of the simulated venue.
@@ -69,6 +81,8 @@ pub struct AccountsConfig {
     pub keeps_bytes: bool,
     /// How REST tells of accounts.
     pub reads: ReadRules,
+    /// An application trades on each account beside other people; see [`application`].
+    pub has_application: bool,
 }
 
 impl Default for AccountsConfig {
@@ -86,6 +100,7 @@ impl Default for AccountsConfig {
             messages_per_second: 5,
             keeps_bytes: false,
             reads: ReadRules::default(),
+            has_application: false,
         }
     }
 }
@@ -169,6 +184,8 @@ pub(in crate::sim) struct Accounts {
     random: Random,
     recorded: usize,
     bytes_kept: usize,
+    /// Both ends, so that the queue lives as long as the venue.
+    announcements: (Sender<Announcement>, Receiver<Announcement>),
 }
 
 impl Accounts {
@@ -184,6 +201,7 @@ impl Accounts {
             random: Random::from_seed(seed ^ 0x0acc_0047),
             recorded: 0,
             bytes_kept: 0,
+            announcements: crossbeam_channel::bounded(SIM_ANNOUNCEMENTS_MAX),
             config,
         };
         if accounts.instruments.is_empty() {
@@ -207,7 +225,8 @@ impl Accounts {
             hedge_mode,
         };
         self.by_api_key.insert(credentials.api_key.clone(), index);
-        let lives = Lives::new(index, hedge_mode, Arc::clone(&self.instruments), random.fork());
+        let mut lives = Lives::new(index, hedge_mode, Arc::clone(&self.instruments), random.fork());
+        lives.has_application = self.config.has_application;
         self.list.push(Account {
             credentials: credentials.clone(),
             is_revoked: false,
@@ -351,32 +370,12 @@ impl Accounts {
             self.bytes_kept += kept.len();
         }
         let name = if malformed { "malformed" } else { event.name };
-        let number =
-            account.ledger.record(name, event.event_ms, event.order_id, kept, event.text.len(), keeps, now.wall);
+        let number = account.ledger.record(name, event, kept, keeps, now.wall);
         if account.recent.len() == SIM_REPLAY_FRAMES {
             account.recent.pop_front();
         }
         account.recent.push_back((number, event.clone()));
         Some(number)
-    }
-
-    /// The next events of an account.
-    pub(in crate::sim) fn step(&mut self, index: usize, what: What, market: &Market, now_ms: i64) -> Vec<Event> {
-        self.keep_earlier(index, now_ms);
-        let price = |instrument: &Instrument| market.price(instrument.position) as i64;
-        let Account { lives, book, .. } = &mut self.list[index];
-        match what {
-            What::Step => lives.step(book, now_ms, &price),
-            What::Life(kind) => lives.whole(kind, book, now_ms, &price),
-            What::Flood(frames) => lives.flood(frames, book, now_ms, &price),
-        }
-    }
-
-    /// An account's book is about to change.
-    fn keep_earlier(&mut self, index: usize, now_ms: i64) {
-        let lag_ms = i64::try_from(self.config.reads.lag.as_millis()).unwrap_or(i64::MAX);
-        let Account { earlier, book, .. } = &mut self.list[index];
-        earlier.keep(book, lag_ms, now_ms);
     }
 
     fn watch(&mut self, index: usize) {
@@ -388,14 +387,6 @@ impl Accounts {
             self.expiries.push(Reverse((due, index)));
         }
     }
-}
-
-/// What an account is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sim) enum What {
-    Step,
-    Life(LifeKind),
-    Flood(usize),
 }
 
 fn fresh_key(index: usize, issued: &mut Vec<Arc<str>>, random: &mut Random) -> Arc<str> {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::book::{AccountBook, AlgoTruth, Fill, Instrument, OrderTruth};
+use super::book::{AccountBook, Fill, Instrument};
 use super::decimal::{ONE, cut, div, mul};
+use super::draft::cut_price;
 use super::event::{
     BalanceChange, Event, Execution, Times, account_update, algo_update, order_trade_update, trade_lite,
 };
@@ -86,8 +87,15 @@ impl Lives {
         let mark = prices(&instrument).max(1);
         let times = self.tell(now_ms);
         let lot = 10i64.pow(8 - instrument.quantity_places);
-        let mut life =
-            Life { kind: LifeKind::Market, moves: [].into(), instrument, is_buy: true, order: None, algo: None };
+        let mut life = Life {
+            kind: LifeKind::Market,
+            moves: [].into(),
+            instrument,
+            is_buy: true,
+            order: None,
+            algo: None,
+            own: None,
+        };
         let fills = frames.div_ceil(3).max(1) as i64;
         let order = self.order(&mut life, "MARKET", "GTC", 0, fills * lot, times);
         let (id, price) = (order.id, cut_price(&order.instrument, mark));
@@ -135,57 +143,6 @@ impl Lives {
         self.account % 5 == 4
     }
 
-    /// Worth between 400 and 5,000 USDT, and a few lots at least.
-    fn quantity(&mut self, instrument: &Instrument, mark: i64) -> i64 {
-        let worth = (400 + self.random.below(4_600) as i64) * ONE;
-        let lot = 10i64.pow(8 - instrument.quantity_places);
-        cut(div(worth, mark), instrument.quantity_places).max(8 * lot)
-    }
-
-    /// A new order that opens in the direction of the life; it is not in the book yet.
-    fn order(
-        &mut self,
-        life: &mut Life,
-        kind: &'static str,
-        time_in_force: &'static str,
-        price: i64,
-        quantity: i64,
-        times: Times,
-    ) -> OrderTruth {
-        let serial = self.next();
-        let id = self.id(life.instrument.first_order_id, serial);
-        life.order = Some(id);
-        OrderTruth {
-            id,
-            client_id: format!("qa-{:04}-{serial:07}", self.account),
-            instrument: Arc::clone(&life.instrument),
-            side: if life.is_buy { "BUY" } else { "SELL" },
-            position_side: self.position_side(life.is_buy),
-            kind,
-            original_kind: kind,
-            time_in_force,
-            status: "NEW",
-            reduce_only: false,
-            working_kind: "CONTRACT_PRICE",
-            algo_id: None,
-            created_ms: times.transaction_ms,
-            updated_ms: times.transaction_ms,
-            good_till_ms: 0,
-            quantity,
-            price,
-            stop: 0,
-            filled: 0,
-            quote: 0,
-            trailing: None,
-        }
-    }
-
-    /// Turns `order` into one that closes what the life has opened.
-    fn reverse(&self, order: &mut OrderTruth, life: &Life) {
-        order.side = if life.is_buy { "SELL" } else { "BUY" };
-        order.position_side = self.position_side(life.is_buy);
-    }
-
     fn place(
         &mut self,
         placement: Placement,
@@ -194,33 +151,12 @@ impl Lives {
         times: Times,
         mark: i64,
     ) -> Vec<Event> {
-        let opened = life.order.and_then(|id| book.orders.get(&id)).map(|order| order.quantity);
-        let quantity = match opened {
-            Some(opened) => opened,
-            None => self.quantity(&life.instrument, mark),
+        let mut order = match life.take_order() {
+            Some(order) => order.at(times),
+            None => self.draft_limit(placement, life, book, times, mark),
         };
-        let away = mark / 1_000 + self.random.below(mark as u64 / 500 + 1) as i64;
-        let price = cut_price(&life.instrument, if life.is_buy { mark - away } else { mark + away });
-        let (kind, tif, price) = match placement {
-            Placement::Limit => ("LIMIT", "GTC", price),
-            Placement::Ioc | Placement::Liquidation => ("LIMIT", "IOC", price),
-            Placement::Gtd => ("LIMIT", "GTD", price),
-            Placement::Trailing => ("TRAILING_STOP_MARKET", "GTC", 0),
-        };
-        let mut order = self.order(life, kind, tif, price, quantity, times);
-        match placement {
-            Placement::Gtd => order.good_till_ms = times.transaction_ms / 1_000 * 1_000 + 600_000,
-            Placement::Trailing => {
-                self.reverse(&mut order, life);
-                order.reduce_only = true;
-                order.stop = cut_price(&life.instrument, mark - mark / 100);
-                order.trailing = Some((cut(mark + mark / 200, 1), ONE / 2));
-            }
-            Placement::Liquidation => {
-                self.reverse(&mut order, life);
-                order.client_id = format!("autoclose-{}{:06}", times.transaction_ms, self.serial % 1_000_000);
-            }
-            Placement::Limit | Placement::Ioc => {}
+        if placement == Placement::Gtd {
+            order.good_till_ms = times.transaction_ms / 1_000 * 1_000 + 600_000;
         }
         let event = order_trade_update(&order, Execution { kind: "NEW", ..Execution::default() }, times);
         book.insert_order(order);
@@ -234,8 +170,12 @@ impl Lives {
             .get(&(Arc::clone(&life.instrument.symbol), self.position_side(life.is_buy)))
             .map_or(0, |position| position.amount);
         let closes = close && held != 0;
-        let quantity = if closes { held.abs() } else { self.quantity(&life.instrument, mark) };
-        let mut order = self.order(life, "MARKET", "GTC", 0, quantity, times);
+        let mut order = match life.take_order() {
+            Some(order) => order.at(times),
+            None if closes => self.order(life, "MARKET", "GTC", 0, held.abs(), times),
+            None => self.draft_market(life, times, mark),
+        };
+        let quantity = order.quantity;
         if closes {
             order.side = if held > 0 { "SELL" } else { "BUY" };
             order.reduce_only = true;
@@ -337,29 +277,12 @@ impl Lives {
 
     fn algo(&mut self, step: Move, life: &mut Life, book: &mut AccountBook, times: Times, mark: i64) -> Vec<Event> {
         if step == Move::Algo("NEW") {
-            let serial = self.next();
-            let id = self.id(4_000_001_910_000_000, serial);
-            let away = mark / 100;
-            let trigger = cut_price(&life.instrument, if life.is_buy { mark - away } else { mark + away });
-            life.algo = Some(id);
-            book.insert_algo(AlgoTruth {
-                id,
-                client_id: format!("qa-sl-{:04}-{serial:07}", self.account),
-                instrument: Arc::clone(&life.instrument),
-                kind: if life.kind == LifeKind::AlgoTrailing { "TRAILING_STOP_MARKET" } else { "STOP_MARKET" },
-                side: if life.is_buy { "SELL" } else { "BUY" },
-                position_side: self.position_side(life.is_buy),
-                status: "NEW",
-                order_id: None,
-                is_activated: false,
-                created_ms: times.transaction_ms,
-                updated_ms: times.transaction_ms,
-                triggered_ms: 0,
-                quantity: self.quantity(&life.instrument, mark),
-                trigger,
-                executed: 0,
-                average: 0,
-            });
+            let mut algo = match life.take_algo() {
+                Some(algo) => algo,
+                None => self.draft_algo(life, mark),
+            };
+            algo.created_ms = times.transaction_ms;
+            book.insert_algo(algo);
         }
         let Some(algo) = life.algo.and_then(|id| book.algo_orders.get_mut(&id)) else { return Vec::new() };
         algo.updated_ms = times.transaction_ms;
@@ -413,11 +336,6 @@ struct How {
     lite: bool,
     /// NEW has not been sent yet.
     new: bool,
-}
-
-/// A price that the symbol may have; never zero.
-fn cut_price(instrument: &Instrument, price: i64) -> i64 {
-    cut(price, instrument.price_places).max(10i64.pow(8 - instrument.price_places))
 }
 
 fn end_order(

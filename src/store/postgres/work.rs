@@ -217,6 +217,30 @@ impl WorkTables for PostgresWork {
         )
     }
 
+    fn audited_accounts(&mut self) -> Result<Vec<i64>> {
+        let rows = self.rows(
+            concat!(
+                audited_accounts!(),
+                "SELECT account_id::bigint FROM audited WHERE account_id IS NOT NULL ORDER BY account_id"
+            ),
+            &[],
+        )?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    fn audit_of_account(&mut self, account_id: i64, since: Wall, after: i64, limit: u32) -> Result<Vec<AuditRecord>> {
+        self.audit(
+            concat!(
+                "SELECT ",
+                audit_columns!(),
+                " FROM api_data_stream d WHERE d.account_id = $1::bigint AND (d.received_at, d.id) > \
+                 (coalesce((SELECT received_at FROM api_data_stream WHERE id = $3::bigint), $2::text::timestamptz), \
+                 $3::bigint) ORDER BY d.received_at, d.id LIMIT $4::bigint"
+            ),
+            &[&account_id, &stamp(since), &after, &i64::from(limit)],
+        )
+    }
+
     fn orders_of_id(&mut self, id: &str, account: Option<i64>) -> Result<Vec<(i64, OrderRow)>> {
         let rows = self.rows(
             concat!(

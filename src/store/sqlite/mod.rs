@@ -4,6 +4,7 @@
 //! next tick writes a lost one again. Decimals and stamps are TEXT: what the venue wrote, digit for digit, and
 //! `YYYY-MM-DD HH:MM:SS.mmm` in UTC. The file and its neighbours are for their owner only.
 
+mod application;
 mod lock;
 mod priced;
 mod read;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+pub use application::{HeldFrame, HeldIntent, HeldOrder, PlacedRow};
 pub use lock::FileLock;
 pub use work::SqliteWork;
 pub use write::split_symbol;

@@ -45,7 +45,7 @@ impl SqliteWork {
     }
 
     /// Every account of `api_data_stream`, one probe of its index (account_id, received_at) each.
-    fn audited_accounts(&self) -> Result<Vec<i64>> {
+    fn accounts_with_audit(&self) -> Result<Vec<i64>> {
         let found: Vec<Option<i64>> = self.rows(
             "WITH RECURSIVE audited (account_id) AS (SELECT min(account_id) FROM api_data_stream UNION ALL \
              SELECT (SELECT min(d.account_id) FROM api_data_stream d WHERE d.account_id > audited.account_id) \
@@ -137,7 +137,7 @@ impl WorkTables for SqliteWork {
     }
 
     fn delete_audit_before(&mut self, before: Wall, limit: u32) -> Result<u64> {
-        let accounts = self.audited_accounts()?;
+        let accounts = self.accounts_with_audit()?;
         self.store.in_transaction(|connection| {
             let mut statement = connection.prepare_cached(
                 "DELETE FROM api_data_stream WHERE id IN (SELECT id FROM api_data_stream WHERE account_id = ?1 \
@@ -192,7 +192,7 @@ impl WorkTables for SqliteWork {
         // The first page must not read the table's whole past; the sign keeps the primary key out of the plan.
         if after <= 0 {
             let mut first: Option<i64> = None;
-            for account in self.audited_accounts()? {
+            for account in self.accounts_with_audit()? {
                 let found: Vec<Option<i64>> = self.rows(
                     "SELECT min(+id) FROM api_data_stream WHERE account_id = ?1 AND received_at >= ?2",
                     (account, &since),
@@ -210,6 +210,24 @@ impl WorkTables for SqliteWork {
                 " FROM api_data_stream d WHERE d.id > ?2 AND +d.received_at >= ?1 ORDER BY d.id LIMIT ?3"
             ),
             (since, after, limit),
+            audit_record,
+        )
+    }
+
+    fn audited_accounts(&mut self) -> Result<Vec<i64>> {
+        self.accounts_with_audit()
+    }
+
+    fn audit_of_account(&mut self, account_id: i64, since: Wall, after: i64, limit: u32) -> Result<Vec<AuditRecord>> {
+        self.rows(
+            concat!(
+                "SELECT ",
+                audit_columns!(),
+                " FROM api_data_stream d WHERE d.account_id = ?1 AND (d.received_at, d.id) > \
+                 (coalesce((SELECT received_at FROM api_data_stream WHERE id = ?3), ?2), ?3) \
+                 ORDER BY d.received_at, d.id LIMIT ?4"
+            ),
+            (account_id, since.to_string(), after, limit),
             audit_record,
         )
     }
