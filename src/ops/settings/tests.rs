@@ -39,6 +39,8 @@ discovery_s = 5
 keep_alive_min_s = 10
 keep_alive_max_s = 2700
 liveness_mark_s = 1
+reconcile = "off"
+sync_orders_s = 0
 threads = 2
 control_threads = 1
 app_key = "base64:geheim+/="
@@ -100,6 +102,8 @@ connect_deadline_s = 60
 connects_per_window = 100
 connect_window_s = 60
 connect_file = "/run/kraite/connects"
+rest_weight = 1200
+weight_file = "/run/kraite/weight"
 rest_binance = "https://[::1]:8443"
 rest_bybit = "http://127.0.0.1:80"
 rest_kucoin = "https://api.example"
