@@ -21,13 +21,15 @@ use kraite_streams::spool::{
     AccountId, Appender, Batch, Epoch, ExchangeId, FolderDisk, Kind, Opened, ReadBatch, Reader, Record, SpoolConfig,
     Syncer, open,
 };
-use kraite_streams::stream::frame::{FrameReader, Incoming, Payload};
-use kraite_streams::stream::plain::PlainBuffer;
 
 #[path = "../tests/support/counting_alloc.rs"]
 mod counting_alloc;
 #[path = "support/frame_path.rs"]
 mod frame_path;
+#[path = "support/median.rs"]
+mod median;
+#[path = "support/reading.rs"]
+mod reading;
 #[cfg(feature = "server")]
 #[path = "support/redis.rs"]
 mod redis_rows;
@@ -44,6 +46,7 @@ mod tls_accounts;
 
 use counting_alloc::{Allocations, CountingAlloc};
 use frame_path::{EXCHANGE, FRAME_LEN, KEY, TwinRecord, frames, is_same_job, shape, twin, wire};
+use reading::Reading;
 
 #[global_allocator]
 static ALLOCATOR: CountingAlloc = CountingAlloc;
@@ -153,7 +156,7 @@ fn measure(path: &mut FramePath, frames: &[Vec<u8>], size: usize) -> Column {
     let groups: Vec<_> = frames.chunks(size).map(|group| (group, wire(group))).collect();
     let rounds = MEASURED / size;
     let mut copy = vec![0; groups[0].1.len()];
-    let mut reading = Reading::new();
+    let mut reading = Reading::new(USER_DATA_MESSAGE_MAX, TLS_RECORD);
     let mut scratch = Batch::new();
     let mut column = Column { rows: [(); 10].map(|()| median::Samples::new(rounds)), calls: 0, twin_calls: 0 };
     for round in 0..WARM_UP + rounds {
@@ -260,7 +263,7 @@ impl FramePath {
         let config = SpoolConfig { segment_bytes: 1 << 30, ..SpoolConfig::default() };
         let Opened { appender, syncer, reader, .. } = open(disk, config, Epoch([1; 16]), now).expect("a spool");
         FramePath {
-            reading: Reading::new(),
+            reading: Reading::new(USER_DATA_MESSAGE_MAX, TLS_RECORD),
             batch: appender.batch(),
             appender,
             syncer,
@@ -336,60 +339,5 @@ impl FramePath {
         }
         let ns = begun.elapsed().as_secs_f64() * 1e9 / records as f64;
         println!("read back from the files, as after a rewind: {ns:.0} ns per frame, checksums included");
-    }
-}
-
-/// Bytes of TLS → messages.
-struct Reading {
-    plain: PlainBuffer,
-    reader: FrameReader,
-}
-
-impl Reading {
-    fn new() -> Self {
-        let plain = PlainBuffer::for_messages(USER_DATA_MESSAGE_MAX);
-        Reading { plain, reader: FrameReader::new(USER_DATA_MESSAGE_MAX) }
-    }
-
-    fn messages(&mut self, wire: &[u8], mut each: impl FnMut(Payload<'_>)) {
-        for record in wire.chunks(TLS_RECORD) {
-            self.plain.append(record).expect("the buffer holds a message");
-            while let Some(incoming) = self.reader.next(&mut self.plain).expect("the frames are sound") {
-                let Incoming::Message { payload, .. } = incoming else { panic!("only messages were sent") };
-                each(payload);
-            }
-        }
-    }
-}
-
-/// Medians of interleaved rounds.
-mod median {
-    use super::{Duration, Instant};
-
-    pub struct Samples(Vec<Duration>);
-
-    impl Samples {
-        pub fn new(room: usize) -> Self {
-            Samples(Vec::with_capacity(room))
-        }
-
-        /// Runs `work`, and keeps its time unless this is the warm-up.
-        pub fn time(&mut self, warm: bool, work: impl FnOnce()) {
-            let start = Instant::now();
-            work();
-            self.push(warm, start.elapsed());
-        }
-
-        pub fn push(&mut self, warm: bool, time: Duration) {
-            if !warm {
-                self.0.push(time);
-            }
-        }
-
-        pub fn median(&self) -> Duration {
-            let mut sorted = self.0.clone();
-            sorted.sort_unstable();
-            sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-        }
     }
 }

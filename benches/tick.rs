@@ -15,22 +15,28 @@ use kraite_streams::domain::limits::PRICE_MESSAGE_MAX;
 use kraite_streams::exchange::binance::mark_price::MarkPriceParser;
 use kraite_streams::prices::case_when::{Form, Layout};
 use kraite_streams::prices::price_table::PriceTable;
-use kraite_streams::stream::frame::{FrameReader, Incoming, Payload};
-use kraite_streams::stream::plain::PlainBuffer;
 
 #[path = "../tests/support/counting_alloc.rs"]
 mod counting_alloc;
+#[path = "support/median.rs"]
+mod median;
 #[cfg(feature = "server")]
 #[path = "support/postgres.rs"]
 mod postgres_rows;
 #[path = "../tests/support/price_path.rs"]
 mod price_path;
+#[cfg(feature = "server")]
+#[path = "support/private_postgres.rs"]
+mod private_postgres;
+#[path = "support/reading.rs"]
+mod reading;
 #[cfg(feature = "embedded")]
 #[path = "support/sqlite.rs"]
 mod sqlite_rows;
 
 use counting_alloc::{Allocations, CountingAlloc};
 use price_path::{PricePath, RECORD, SYMBOLS, Tick, Twin, ticks};
+use reading::Reading;
 
 #[global_allocator]
 static ALLOCATOR: CountingAlloc = CountingAlloc;
@@ -44,7 +50,7 @@ fn main() -> ExitCode {
     let ticks = ticks(TICKS, usize::MAX);
     let allocations = price_path_rows(&ticks);
 
-    println!("\nwriting those rows, median of {} rounds", median::ROUNDS);
+    println!("\nwriting those rows, median of {} rounds", rows::ROUNDS);
     let mut right = true;
     #[cfg(feature = "embedded")]
     {
@@ -73,8 +79,8 @@ fn price_path_rows(ticks: &[Tick]) -> u64 {
     }
 
     let mut copy = vec![0; ticks.iter().map(|tick| tick.wire.len()).max().unwrap_or(0)];
-    let mut read = Reading::new();
-    let mut parse = Reading::new();
+    let mut read = Reading::new(PRICE_MESSAGE_MAX, RECORD);
+    let mut parse = Reading::new(PRICE_MESSAGE_MAX, RECORD);
     let mut parser = MarkPriceParser::new();
     let [mut memcpy, mut reader, mut parsed, mut received, mut taken, mut text, mut case, mut whole, mut naive] =
         [(); 9].map(|()| median::Samples::new(ROUNDS));
@@ -153,61 +159,13 @@ fn price_path_rows(ticks: &[Tick]) -> u64 {
     path_calls
 }
 
-/// Bytes of TLS → messages.
-struct Reading {
-    plain: PlainBuffer,
-    reader: FrameReader,
-}
+/// Lines of the database rows.
+mod rows {
+    use super::Duration;
+    use super::median::Samples;
 
-impl Reading {
-    fn new() -> Self {
-        Reading { plain: PlainBuffer::for_messages(PRICE_MESSAGE_MAX), reader: FrameReader::new(PRICE_MESSAGE_MAX) }
-    }
-
-    fn messages(&mut self, wire: &[u8], mut each: impl FnMut(Payload<'_>)) {
-        for record in wire.chunks(RECORD) {
-            self.plain.append(record).expect("the buffer holds a message");
-            while let Some(incoming) = self.reader.next(&mut self.plain).expect("the frames are sound") {
-                let Incoming::Message { payload, .. } = incoming else { panic!("only messages were sent") };
-                each(payload);
-            }
-        }
-    }
-}
-
-/// Medians of interleaved rounds.
-mod median {
-    use super::{Duration, Instant};
-
-    /// Rounds of the database rows.
+    /// Rounds of them.
     pub const ROUNDS: usize = 60;
-
-    pub struct Samples(Vec<Duration>);
-
-    impl Samples {
-        pub fn new(room: usize) -> Self {
-            Samples(Vec::with_capacity(room))
-        }
-
-        /// Runs `work`, and keeps its time unless this is the warm-up.
-        pub fn time(&mut self, warm: bool, work: impl FnOnce()) {
-            let start = Instant::now();
-            work();
-            self.push(warm, start.elapsed());
-        }
-
-        pub fn push(&mut self, warm: bool, time: Duration) {
-            if !warm {
-                self.0.push(time);
-            }
-        }
-
-        pub fn median(&self) -> Duration {
-            let mut sorted = self.0.clone();
-            sorted.sort_unstable();
-            sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-        }
-    }
 
     /// A line for one way of writing.
     pub fn print(name: &str, samples: &Samples, floor: Duration, rows: usize) {

@@ -12,7 +12,9 @@
 //! `CASE … WHEN` text → [`store`] runs it.
 //!
 //! One private frame: [`event_loop`] and [`stream`] as above → [`user_data`] classifies it where it lies and copies it into
-//! a batch → [`spool`] writes it → [`user_data`]'s dispatcher reads it, [`queue`] makes the job and pushes it.
+//! a batch → [`spool`] writes it → [`user_data`]'s dispatcher reads it, [`queue`] makes the job and pushes it. → The worker,
+//! in another process or in this one, takes the job → [`exchange`] projects its bytes → the rules of [`user_data`] decide →
+//! [`store`] commits audit row, order and intent in one transaction.
 //!
 //! [`daemon`] wires the roles, [`ops`] shows what they do, [`cli`] starts them, [`sim`] is the exchange that tests and the
 //! demo talk to.

@@ -174,6 +174,18 @@ fn a_second_writer_is_refused_and_told_who_writes() {
 }
 
 #[test]
+fn a_useless_connect_file_is_an_alarm() {
+    let (folder, sim) = (tempfile::tempdir().unwrap(), simulator());
+    std::fs::create_dir(folder.path().join("connects")).unwrap();
+    let mut daemon = Daemon::start(folder.path(), Some(&sim), &["net.connect_file = \"connects\""]);
+    let status =
+        daemon.wait_status("the alarm", |status| status.stream.state == StreamState::Live && !status.alarms.is_empty());
+    assert_eq!(status.alarms.len(), 1);
+    assert!(status.alarms[0].starts_with("connection attempts are not shared with other processes"), "{status:?}");
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
 fn sighup_reads_settings_and_map_and_opens_the_log_again() {
     let (folder, sim) = (tempfile::tempdir().unwrap(), simulator());
     let settings = ["ops.log_file = \"daemon.log\"", "ops.summary_interval_s = 3600"];

@@ -1,14 +1,14 @@
 //! Promise: a private frame goes from the socket's bytes through account, lane and spooler into the spool, and a sign of life
-//! into a liveness mark, without an allocation once the buffers are warm.
+//! into a liveness mark, without an allocation once the buffers are warm; also on a socket that took another one's place.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kraite_streams::domain::{Mono, Now, Wall};
+use kraite_streams::domain::{Mono, Now, Random, Wall};
 use kraite_streams::exchange::binance::listen_key::ListenKey;
 use kraite_streams::exchange::binance::private_url::SpellingChoice;
 use kraite_streams::spool::{AccountId, Epoch, ExchangeId, FolderDisk, Opened, ReadBatch, SpoolConfig, open};
-use kraite_streams::user_data::account::{Account, AccountConfig, KeyNews};
+use kraite_streams::user_data::account::{Account, AccountConfig, KeyNews, RotationPlan};
 use kraite_streams::user_data::intake::{Intake, Taken};
 use kraite_streams::user_data::lane::Lane;
 use kraite_streams::user_data::registry::{AccountCell, Accounts};
@@ -22,6 +22,7 @@ static ALLOCATOR: counting_alloc::CountingAlloc = counting_alloc::CountingAlloc;
 
 const ACCOUNTS: u64 = 50;
 const KEY: &str = "SYNTHETIClistenKeyA0000000000000000000000000000000000000000000AA";
+const OTHER_KEY: &str = "SYNTHETIClistenKeyB0000000000000000000000000000000000000000000BB";
 
 /// A loop that nobody has to stop.
 struct NeverPaused;
@@ -60,7 +61,9 @@ fn twenty_thousand_frames_allocate_nothing() {
                 delivered: None,
                 alive_at: None,
             };
-            let cell = AccountCell::new(Account::new(config, at(0)), Arc::clone(&lane));
+            let plan = RotationPlan { after: Some(Duration::from_secs(3_600)), random: Random::from_seed(id) };
+            let account = Account::new(config, at(0)).with_rotation(plan);
+            let cell = AccountCell::new(account, Arc::clone(&lane));
             let key = ListenKey::new(KEY).unwrap();
             cell.account(at(0), |account| account.handle_key(KeyNews { key, replaced: None }, at(0)));
             cell.account(at(0), |account| account.poll_open()).unwrap();
@@ -83,7 +86,7 @@ fn twenty_thousand_frames_allocate_nothing() {
     .concat();
     let (mut out, mut skipped) = (ReadBatch::default(), Vec::new());
     let mut records = 0;
-    let mut work = |turns: std::ops::Range<u64>| {
+    let mut work = |intakes: &mut [Intake], turns: std::ops::Range<u64>| {
         for turn in turns {
             for n in 0..20 {
                 let intake = &mut intakes[((turn * 7 + n) % ACCOUNTS) as usize];
@@ -101,9 +104,39 @@ fn twenty_thousand_frames_allocate_nothing() {
             }
         }
     };
-    work(1..400);
-    let (allocations, ()) = counting_alloc::allocations_in(|| work(400..1_400));
+    work(&mut intakes, 1..400);
+    let (first, ()) = counting_alloc::allocations_in(|| work(&mut intakes, 400..1_400));
+
+    // Every account gets another key and a second socket, which takes the first one's place.
+    let now = at(1_400);
+    let old = std::mem::take(&mut intakes);
+    for (cell, mut old) in accounts.all().into_iter().zip(old) {
+        let key = ListenKey::new(OTHER_KEY).unwrap();
+        cell.account(now, |account| account.handle_key(KeyNews { key, replaced: None }, now));
+        let (seat, _) = cell.account(now, |account| account.begin_rotation(now)).unwrap();
+        cell.account(now, |account| account.handle_rotation_opened(true, now));
+        let mut new = Intake::at_seat(Arc::clone(&cell), seat);
+        new.handle_connected(now);
+        while new.poll_request().is_some() {}
+        assert_eq!(
+            (new.handle_message(&frame, now), old.handle_message(&frame, now)),
+            (Taken::Recorded, Taken::Recorded)
+        );
+        assert_eq!(cell.account(now, |account| account.seat()), seat, "both have brought the frame");
+        intakes.push(new);
+    }
+    let (during, ()) = counting_alloc::allocations_in(|| work(&mut intakes, 1_400..1_410));
+    assert!(during > 0, "a handover is no steady state");
+    let later = at(4_400);
+    for cell in accounts.all() {
+        assert!(cell.account(later, |account| account.poll_leaving(later)).is_some());
+        assert!(!cell.account(later, |account| account.is_rotating()));
+    }
+    work(&mut intakes, 4_400..4_800);
+    let (second, ()) = counting_alloc::allocations_in(|| work(&mut intakes, 4_800..5_800));
     // Free space and old segments are looked at once a second: the counts below hold their few lists.
-    assert!(allocations <= 8, "{allocations} allocations in 20,000 frames");
-    assert!(records > 1_399 * 20, "marks and gaps too: {records}");
+    for allocations in [first, second] {
+        assert!(allocations <= 8, "{allocations} allocations in 20,000 frames");
+    }
+    assert!(records > 2_809 * 20, "marks and gaps too: {records}");
 }

@@ -224,7 +224,7 @@ fn a_flip_of_the_allowlist_needs_no_restart() {
 }
 
 #[test]
-fn old_audit_rows_go_and_new_ones_stay() {
+fn old_rows_go_and_new_ones_stay() {
     let mut rig = Rig::new(1);
     let mut config = config();
     config.audit_keep = Some(Duration::from_secs(30 * 86_400));
@@ -233,9 +233,25 @@ fn old_audit_rows_go_and_new_ones_stay() {
          INSERT INTO api_data_stream (account_id, api_system_id, raw_event_type, event_type, received_at, raw_payload, \
          idempotency_key) SELECT 1, 1, 'X', 'other', '2020-01-01 00:00:00.000', '{}', 'old' || i FROM n",
     );
+    rig.sql(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 700) \
+         INSERT INTO stream_decisions (idempotency_key, account_id, epoch, position, job_uuid, rule, note, reserved_at, \
+         decided_at) SELECT 'old' || i, 1, '', '1', '', 'applied', '', '2020-01-01 00:00:00.000000', \
+         '2020-01-01 00:00:00.000000' FROM n",
+    );
+    rig.sql(
+        "INSERT INTO workflow_intents (name, position_id, account_id, arguments, queue, live_key, dedupe, created_at) \
+         VALUES ('ApplyWapJob', 1, 1, '{}', 'positions', 'a', 'old', '2020-01-01 00:00:00.000'), \
+         ('ApplyWapJob', 1, 1, '{}', 'positions', 'b', 'new', '9999-01-01 00:00:00.000')",
+    );
     rig.start(config, Arc::new(apply));
     rig.push(0, r#"{"n":0}"#);
-    rig.wait("the old rows' end", |rig| rig.count("api_data_stream") == 1 && rig.worker().status().0.deleted == 1_200);
+    rig.wait("the old rows' end", |rig| {
+        let status = rig.worker().status().0;
+        rig.count("api_data_stream") == 1
+            && (status.deleted, status.intents_deleted, status.decisions_deleted) == (1_200, 1, 700)
+    });
+    assert_eq!((rig.count("stream_decisions"), rig.count("workflow_intents")), (0, 1));
     rig.stop();
     rig.assert_audit(0, 0..1);
 }

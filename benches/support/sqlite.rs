@@ -8,8 +8,9 @@ use kraite_streams::prices::frame_stamp::{StampPrecision, StampText};
 use kraite_streams::prices::price_table::{PriceLiteral, PriceTable};
 use rusqlite::Connection;
 
-use crate::median::{self, Samples};
+use crate::median::Samples;
 use crate::price_path::{PricePath, Tick};
+use crate::rows;
 
 const PREPARED: &str = "UPDATE exchange_symbol_prices SET mark_price = ?2, mark_price_synced_at = ?3 \
                         WHERE exchange_symbol_id = ?1";
@@ -23,9 +24,9 @@ pub fn run(ticks: &[Tick]) -> bool {
     let layouts = [Form::Case, Form::CaseBucketed].map(|form| Layout { form, ..Layout::default() });
     let mut texts = layouts.map(|layout| StatementText::new(table(), layout));
     let databases = [0, 1, 2].map(|at| open(&folder.path().join(format!("{at}.db")), &path.batch));
-    let mut samples = [(); 3].map(|()| Samples::new(median::ROUNDS));
+    let mut samples = [(); 3].map(|()| Samples::new(rows::ROUNDS));
 
-    for round in 0..median::ROUNDS + 5 {
+    for round in 0..rows::ROUNDS + 5 {
         path.receive(&ticks[round % ticks.len()].wire, |_| ());
         path.take();
         for turn in 0..3 {
@@ -41,7 +42,7 @@ pub fn run(ticks: &[Tick]) -> bool {
     let floor = samples[0].median();
     let names = ["prepared row updates", "CASE, 500 rows", "CASE in buckets, 500 rows"];
     for (name, samples) in names.iter().zip(&samples) {
-        median::print(&format!("SQLite, one transaction: {name}"), samples, floor, rows);
+        rows::print(&format!("SQLite, one transaction: {name}"), samples, floor, rows);
     }
     databases.iter().all(|database| holds(database, &path.batch))
 }

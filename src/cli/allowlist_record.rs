@@ -150,8 +150,8 @@ impl WorkTransaction for Recording<'_> {
         Ok(is_new)
     }
 
-    fn insert_decision(&mut self, decision: &DecisionRow) -> Result<()> {
-        self.inner.insert_decision(decision)
+    fn insert_decision(&mut self, decision: &DecisionRow, replaced: &[&str]) -> Result<()> {
+        self.inner.insert_decision(decision, replaced)
     }
 
     fn insert_gap(&mut self, gap: &NewGap<'_>) -> Result<()> {

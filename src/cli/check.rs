@@ -44,6 +44,8 @@ pub(super) fn run(loaded: &Loaded) -> Result<Exit, CommandError> {
     if let Some(accounts) = streamed {
         report.section("memory of user data");
         report.line(MemoryPlan::of_accounts(&loaded.settings, accounts));
+        report.section("memory of the worker");
+        report.line(MemoryPlan::of_work(&loaded.settings));
     }
     let problems = report.problems;
     report.text.push('\n');

@@ -3,7 +3,7 @@
 //!
 //! One thread. It never waits for a peer; a loop that is busy is asked again at the next look.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,13 +13,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 
 use super::account_consumer::{AccountConsumer, pace_of};
+use super::rotation_share::RotationShare;
 use super::spelling_memory::SpellingMemory;
-use crate::domain::{Clock, Mono, Now, Wall};
+use crate::domain::limits::HANDOVER_TURN_EVERY;
+use crate::domain::{Clock, Mono, Now, Random, Wall};
 use crate::event_loop::{ConnectGate, LoopControl, Stream};
 use crate::exchange::binance::private_url::SpellingChoice;
 use crate::spool::{AccountFound, AccountId, ExchangeId};
 use crate::stream::{SessionConfig, StreamUrl};
-use crate::user_data::account::{Account, AccountConfig, KeyNews};
+use crate::user_data::account::{Account, AccountConfig, Cause, KeyNews, RotationPlan, Seat};
 use crate::user_data::control::ControlLink;
 use crate::user_data::intake::Intake;
 use crate::user_data::lane::Lane;
@@ -58,6 +60,10 @@ pub struct HostConfig {
     pub gate: Arc<dyn ConnectGate>,
     /// Accounts that the spool knows: until when each is known to have been alive.
     pub found: Vec<AccountFound>,
+    /// Connections are replaced at this age; `None`: the venue cuts them.
+    pub rotate_after: Option<Duration>,
+    /// How many of them at once.
+    pub rotations: RotationShare,
 }
 
 /// What people call each account, and what control says is wrong with it.
@@ -83,6 +89,9 @@ pub struct AccountHost {
     are_keys_held: bool,
     /// The end of the ban that the gate knows of.
     banned_until: Mono,
+    /// Accounts with two sockets.
+    rotating: HashSet<AccountId>,
+    random: Random,
 }
 
 impl AccountHost {
@@ -95,7 +104,7 @@ impl AccountHost {
         names: Names,
         control: ControlLink,
         spooler: Arc<Mutex<SpoolerStatus>>,
-        clock: Arc<dyn Clock>,
+        (clock, random): (Arc<dyn Clock>, Random),
     ) -> Self {
         AccountHost {
             spooler,
@@ -112,6 +121,8 @@ impl AccountHost {
             doubted: HashMap::new(),
             active_at: Mono::ZERO,
             banned_until: Mono::ZERO,
+            rotating: HashSet::new(),
+            random,
         }
     }
 
@@ -119,7 +130,8 @@ impl AccountHost {
     pub fn run(mut self, commands: &Receiver<AccountCommand>, stop: &AtomicBool) {
         let mut look_at = Mono::ZERO;
         while !stop.load(Ordering::Acquire) {
-            match commands.recv_timeout(LOOK_EVERY) {
+            let wait = if self.rotating.is_empty() { LOOK_EVERY } else { HANDOVER_TURN_EVERY };
+            match commands.recv_timeout(wait) {
                 Ok(command) => self.handle(command),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -129,6 +141,7 @@ impl AccountHost {
                 look_at = now.plus(LOOK_EVERY);
                 self.look();
             }
+            self.turn_rotations();
         }
     }
 
@@ -151,7 +164,8 @@ impl AccountHost {
                     delivered: self.spellings.of(id),
                     alive_at: found.and_then(|found| found.alive_at),
                 };
-                let mut fresh = Account::new(config, now);
+                let plan = RotationPlan { after: self.config.rotate_after, random: self.random.fork() };
+                let mut fresh = Account::new(config, now).with_rotation(plan);
                 fresh.handle_key(KeyNews { key, replaced }, now);
                 self.names.lock().entry(id).or_default().0 = account.name;
                 self.generations.insert(id, key_generation);
@@ -198,12 +212,16 @@ impl AccountHost {
     }
 
     /// Ends the stream that this account has, if it has one.
-    fn end(&self, id: AccountId) {
+    fn end(&mut self, id: AccountId) {
         if let Some(cell) = self.accounts.cell(id) {
             cell.account(self.clock.now(), Account::stop);
-            if let Err(error) = self.loop_of(id).control.remove(id.0) {
-                tracing::error!(account = id.0, "its stream could not be ended: {error}");
+            // Both seats: one of them is mostly empty.
+            for key in [stream_key(id, 0), stream_key(id, 1)] {
+                if let Err(error) = self.loop_of(id).control.remove(key) {
+                    tracing::error!(account = id.0, "its stream could not be ended: {error}");
+                }
             }
+            self.rotating.remove(&id);
         }
     }
 
@@ -223,14 +241,16 @@ impl AccountHost {
         for cell in self.accounts.all() {
             let id = cell.id();
             if let Some(url) = cell.account(now, Account::poll_open)
-                && !self.open(&cell, url.expose())
+                && !self.open(&cell, cell.account(now, |account| account.seat()), url.expose())
             {
                 cell.account(now, Account::handle_open_refused);
             }
             if let Some(pace) = cell.account(now, |account| account.poll_nudge(now)) {
                 // A loop that is busy is nudged again.
-                let _ = self.loop_of(id).control.reconnect(id.0, None, pace_of(pace));
+                let key = stream_key(id, cell.account(now, |account| account.seat()));
+                let _ = self.loop_of(id).control.reconnect(key, None, pace_of(pace));
             }
+            self.rotate(&cell, now);
             let generation = self.generations.get(&id).copied().unwrap_or_default();
             if cell.account(now, |account| account.wants_key())
                 && self.told_gone.insert(id, generation) != Some(generation)
@@ -269,8 +289,52 @@ impl AccountHost {
         }
     }
 
-    /// Hands the account's stream to its loop.
-    fn open(&self, cell: &Arc<AccountCell>, url: &str) -> bool {
+    /// Opens a second socket for the account, if one is wanted and due. A new key waits for nobody but the gate.
+    fn rotate(&mut self, cell: &Arc<AccountCell>, now: Now) {
+        let Some(cause) = cell.account(now, |account| account.wants_rotation(now)) else { return };
+        if cause == Cause::Age && !self.config.rotations.take(now.mono) {
+            return;
+        }
+        let Some((seat, url)) = cell.account(now, |account| account.begin_rotation(now)) else { return };
+        tracing::info!(account = cell.id().0, "opening a second socket: {}", cause.as_str());
+        let is_taken = self.open(cell, seat, url.expose());
+        cell.account(now, |account| account.handle_rotation_opened(is_taken, now));
+        self.rotating.insert(cell.id());
+    }
+
+    /// Looks after the accounts that have two sockets.
+    fn turn_rotations(&mut self) {
+        if self.rotating.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        for id in self.rotating.iter().copied().collect::<Vec<_>>() {
+            let Some(cell) = self.accounts.cell(id) else {
+                self.rotating.remove(&id);
+                continue;
+            };
+            let control = &self.loop_of(id).control;
+            let (question, leaving, seat, is_rotating) = cell.account(now, |account| {
+                account.judge_rotation(now);
+                (account.poll_question(now), account.poll_leaving(now), account.seat(), account.is_rotating())
+            });
+            if let Some(text) = question {
+                // One that does not arrive is answered by nobody: the handover is decided by frames, or given up.
+                let _ = control.send_text(stream_key(id, seat), text);
+            }
+            if let Some(left) = leaving {
+                tracing::info!(account = id.0, "one of its two sockets is left");
+                if control.remove(stream_key(id, left)).is_err() {
+                    cell.account(now, |account| account.handle_leaving_refused(left));
+                }
+            } else if !is_rotating {
+                self.rotating.remove(&id);
+            }
+        }
+    }
+
+    /// Hands a stream of the account to its loop.
+    fn open(&self, cell: &Arc<AccountCell>, seat: Seat, url: &str) -> bool {
         let hosted = self.loop_of(cell.id());
         let url = match StreamUrl::parse(url) {
             Ok(url) => url,
@@ -281,10 +345,15 @@ impl AccountHost {
         };
         let mut config = self.config.session.clone();
         config.url = url;
-        let intake = Intake::new(Arc::clone(cell));
+        let intake = Intake::at_seat(Arc::clone(cell), seat);
         let consumer = Box::new(AccountConsumer::new(intake));
-        hosted.control.add(cell.id().0, Stream { config, consumer }).is_ok()
+        hosted.control.add(stream_key(cell.id(), seat), Stream { config, consumer }).is_ok()
     }
+}
+
+/// What the loop calls the socket in an account's seat. Seats that exist together differ by one, ids have 63 bits.
+const fn stream_key(account: AccountId, seat: Seat) -> u64 {
+    account.0 | ((seat & 1) as u64) << 63
 }
 
 /// The loops' reading, as the spooler steers it; it tells the accounts itself, before reading begins again.
@@ -301,11 +370,13 @@ impl LoopReading {
 
 impl Reading for LoopReading {
     fn pause(&self, account: AccountId) -> bool {
-        self.loop_of(account).pause(account.0).is_ok()
+        let control = self.loop_of(account);
+        [0, 1].iter().all(|&seat| control.pause(stream_key(account, seat)).is_ok())
     }
 
     fn resume(&self, account: AccountId) -> bool {
-        self.loop_of(account).resume(account.0).is_ok()
+        let control = self.loop_of(account);
+        [0, 1].iter().all(|&seat| control.resume(stream_key(account, seat)).is_ok())
     }
 
     fn pause_all(&self) -> bool {

@@ -18,6 +18,7 @@ use super::account_host::{AccountHost, HostConfig, HostedLoop, LoopReading, Name
 use super::account_threads::{join_within, run_dispatcher, run_spooler, run_syncer, spawn};
 use super::control_ports::MeteredListenKeyRest;
 use super::reconcile_wiring::{self, ReconcileRole};
+use super::venue_memory::VenueMemory;
 use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
 use crate::domain::{Clock, Now, Random};
 use crate::event_loop::{self, ConnectGate, LoopConfig, LoopHandle};
@@ -27,7 +28,7 @@ use crate::spool::{self, Epoch, FolderDisk, OpenReport, SpoolConfig};
 use crate::store::UserDataStore;
 use crate::user_data::control::ports::{ColumnCipher, ListenKeyRest};
 use crate::user_data::control::{self, ControlConfig, ControlHandle, ControlParts};
-use crate::user_data::dispatcher::{DispatchParts, DispatcherStatus};
+use crate::user_data::dispatcher::{AppliedEvents, DispatchParts, DispatcherStatus};
 use crate::user_data::gaps::GapRows as _;
 use crate::user_data::lane::Lane;
 use crate::user_data::reconcile::meter_file::SharedMeter;
@@ -50,6 +51,8 @@ pub struct AccountRoleConfig {
     pub store: UserDataStore,
     /// Another session of the same, for a question at the start.
     pub venue_store: UserDataStore,
+    /// What earlier starts knew of the venue's number.
+    pub venue_memory: VenueMemory,
     /// The venue's REST.
     pub rest: Arc<dyn ListenKeyRest>,
     /// Laravel's cipher.
@@ -74,6 +77,8 @@ pub struct AccountRoleConfig {
     pub meter: Arc<SharedMeter>,
     /// What closes gaps; `None`: nobody here.
     pub reconcile: Option<ReconcileRole>,
+    /// Says which events are applied, where the queue has lost its jobs.
+    pub applied: Box<dyn AppliedEvents>,
     /// Jobs of one push, and how long one waits for companions.
     pub batch: (usize, Duration),
 }
@@ -115,8 +120,8 @@ impl AccountRole {
     /// # Errors
     /// A spool that cannot be opened (damaged beyond repair, or another process has it), or a system without threads.
     pub fn start(config: AccountRoleConfig, clock: Arc<dyn Clock>, mut random: Random) -> io::Result<AccountRole> {
-        let AccountRoleConfig { mut host, control, store, venue_store, rest, cipher, sink, shape, audited, .. } =
-            config;
+        let AccountRoleConfig { mut host, control, store, rest, cipher, sink, shape, audited, applied, .. } = config;
+        let venue = (config.venue_store, config.venue_memory);
         let opened = spool::open(config.disk, config.spool, config.epoch, clock.now()).map_err(io::Error::other)?;
         host.found.clone_from(&opened.report.accounts);
         let gate = Arc::clone(&host.gate);
@@ -162,6 +167,7 @@ impl AccountRole {
             rows: Box::new(control.link()),
             damage,
             audited,
+            applied,
             clock: Arc::clone(&clock),
             random: random.fork(),
         };
@@ -172,7 +178,7 @@ impl AccountRole {
             Arc::clone(&names),
             control.link(),
             Arc::clone(&spooler_status),
-            Arc::clone(&clock),
+            (Arc::clone(&clock), random.fork()),
         );
         let threads = Threads {
             syncer: spawn("spool-sync", {
@@ -186,7 +192,7 @@ impl AccountRole {
             dispatcher: spawn("dispatcher", {
                 let (stop, shown) = (Arc::clone(&stop.dispatcher), Arc::clone(&dispatcher_status));
                 let batch = config.batch;
-                move || run_dispatcher(parts, batch, venue_store, &shown, &stop)
+                move || run_dispatcher(parts, batch, venue, &shown, &stop)
             })?,
             host: spawn("account-host", {
                 let stop = Arc::clone(&stop.host);
@@ -268,6 +274,7 @@ impl AccountRole {
             jobs: dispatcher.jobs,
             behind: dispatcher.behind,
             rewinds: dispatcher.rewinds,
+            left_out: dispatcher.left_out,
             poisoned: dispatcher.poisoned,
             queue_depth: dispatcher.depth,
             frame_to_job_us: (dispatcher.frame_to_job.count > 0).then_some(LatencyUs {
@@ -292,6 +299,16 @@ impl AccountRole {
                 gaps: counts.gaps,
                 last_frame_at: state.last_frame_at.map(crate::ops::status::iso),
                 degraded: state.degraded,
+                rotations: state.rotation.done,
+                rotations_failed: state.rotation.failed,
+                last_rotation_at: state.rotation.last_at.map(crate::ops::status::iso),
+                overlap_ms: state
+                    .rotation
+                    .overlap
+                    .map(|overlap| u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX)),
+                folded: state.rotation.counts.folded,
+                near_duplicates: state.rotation.counts.near_duplicates,
+                late_frames: state.rotation.counts.late,
             });
         }
         for (id, name, trouble) in &control.troubles {

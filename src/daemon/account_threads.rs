@@ -11,14 +11,15 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
+use super::venue_memory::{VenueMemory, ask_number};
 use crate::domain::{Clock, Venue};
-use crate::spool::{ExchangeId, FolderDisk, Syncer};
+use crate::spool::{FolderDisk, Syncer};
 use crate::store::UserDataStore;
 use crate::user_data::dispatcher::{DispatchConfig, DispatchParts, DispatchWait, Dispatcher, DispatcherStatus};
 use crate::user_data::spooler::Spooler;
 
-/// Between two questions which number the venue has in `api_systems`.
-const VENUE_RETRY: Duration = Duration::from_secs(2);
+/// So long the database is waited for where an earlier start knew the venue's number.
+const NUMBER_PATIENCE: Duration = Duration::from_millis(500);
 /// Longest wait of the syncer's thread.
 const SYNC_WAIT_MAX: Duration = Duration::from_millis(200);
 
@@ -63,42 +64,47 @@ pub(super) fn run_syncer(mut syncer: Syncer<FolderDisk>, clock: &dyn Clock, stop
     syncer.finish(clock.now());
 }
 
-/// The venue's number in the database is part of every job, so nothing is dispatched before it is known.
+/// The venue's number in the database is part of every job, so nothing is dispatched before it is known: from the database,
+/// or while that is away from the last start at which it answered.
 pub(super) fn run_dispatcher(
     parts: DispatchParts<FolderDisk>,
     (jobs_max, age): (usize, Duration),
-    mut store: UserDataStore,
+    (store, mut memory): (UserDataStore, VenueMemory),
     shown: &Arc<Mutex<DispatcherStatus>>,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) {
     let canonical = Venue::Binance.canonical();
-    let mut told = false;
-    let system = loop {
+    let told = match ask_number(store, canonical, Arc::clone(stop)) {
+        Ok(told) => told,
+        Err(error) => {
+            tracing::error!("no thread to ask for the venue's number with: {error}");
+            return;
+        }
+    };
+    let remembered = memory.known();
+    let mut number = told.recv_timeout(if remembered.is_some() { NUMBER_PATIENCE } else { Duration::ZERO }).ok();
+    while number.or(remembered).is_none() {
         if stop.load(Ordering::Acquire) {
             return;
         }
-        match store.run(|tables| tables.venue_system(canonical)) {
-            Ok(Some(system)) => break system,
-            Ok(None) if !told => tracing::error!("api_systems has no row for {canonical}: nothing can be dispatched"),
-            Err(error) if !told => {
-                tracing::warn!("jobs wait until the database says which number {canonical} has: {error}")
-            }
-            _ => {}
-        }
-        told = true;
-        let mut waited = Duration::ZERO;
-        while waited < VENUE_RETRY && !stop.load(Ordering::Acquire) {
-            thread::sleep(Duration::from_millis(50));
-            waited += Duration::from_millis(50);
-        }
-    };
-    store.close();
-    let exchange = ExchangeId(u32::try_from(system.id).unwrap_or(u32::MAX));
-    let mut config = DispatchConfig::new(vec![(exchange, canonical.to_owned())]);
+        number = told.recv_timeout(SYNC_WAIT_MAX).ok();
+    }
+    let canonicals = number.or(remembered).map(|number| (number, canonical.to_owned()));
+    let mut config = DispatchConfig::new(canonicals.into_iter().collect());
     (config.jobs_max, config.age) = (jobs_max, age);
+    config.awaits_more = number.is_none();
+    if let Some(number) = number {
+        memory.note(number);
+    } else {
+        tracing::warn!("jobs go with the number that {canonical} had at an earlier start; the database is asked on");
+    }
     let mut dispatcher = Dispatcher::new(parts, config);
     let own = dispatcher.status();
     while !stop.load(Ordering::Acquire) {
+        if let Ok(number) = told.try_recv() {
+            memory.note(number);
+            dispatcher.know_exchange(number, canonical);
+        }
         let turn = dispatcher.turn();
         shown.lock().clone_from(&own.lock());
         match turn.wait {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::account_host::HostConfig;
 use super::account_role::AccountRoleConfig;
+use super::applied_look::AppliedLook;
 use super::control_ports::{BinanceListenKeyRest, LaravelColumns};
 use super::reconcile_wiring;
+use super::venue_memory::VenueMemory;
 use super::wiring::{self, BadSetting};
 use crate::domain::Venue;
 use crate::domain::limits::{
@@ -21,7 +23,7 @@ use crate::ops::{RestClient, Settings};
 use crate::queue::{InProcessQueue, JobClass, JobShape, JobSink, Laravel, in_process_queue};
 use crate::spool::{Epoch, FolderDisk, OpenReport, SpoolConfig, SyncMode};
 use crate::store::user_data::UserDataOptions;
-use crate::store::{StoreUrl, UserDataStore};
+use crate::store::{StoreUrl, UserDataStore, WorkStore};
 use crate::stream::{SessionConfig, StreamUrl};
 use crate::user_data::control::ControlConfig;
 use crate::user_data::key_schedule::Pace;
@@ -67,6 +69,7 @@ pub fn account_role(
         ..UserDataOptions::new(format!("kraite-streams {command} control (pid {})", std::process::id()))
     };
     let open = || UserDataStore::new(&store_url, &options).map_err(|error| bad("store.url", error.sentence()));
+    let looking = WorkStore::new(&store_url, &options).map_err(|error| bad("store.url", error.sentence()))?;
     let disk = FolderDisk::open(&settings.spool.folder)
         .map_err(|error| bad("spool.folder", format!("{}: {error}", settings.spool.folder.display())))?;
 
@@ -84,6 +87,8 @@ pub fn account_role(
             gate,
             spool_folder: settings.spool.folder.clone(),
             found: Vec::new(),
+            rotate_after: (!user_data.rotate_after.is_zero()).then_some(user_data.rotate_after),
+            rotations: wiring::rotation_share(settings),
         },
         threads: user_data.threads,
         control: ControlConfig {
@@ -94,6 +99,7 @@ pub fn account_role(
         },
         store: open()?,
         venue_store: open()?,
+        venue_memory: VenueMemory::beside(&settings.spool.folder, Venue::Binance.canonical()),
         rest: Arc::new(rest),
         cipher: Arc::new(cipher),
         disk,
@@ -104,6 +110,7 @@ pub fn account_role(
         shape,
         queue,
         audited: Arc::default(),
+        applied: Box::new(AppliedLook::new(looking)),
         batch: (settings.queue.batch, settings.queue.age),
         meter: Arc::new(reconcile_wiring::meter(settings, u64::from_le_bytes(instance))),
         reconcile: reconcile_wiring::reconcile_role(settings, command)?,

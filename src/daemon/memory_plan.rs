@@ -7,14 +7,15 @@ use std::fmt;
 
 use super::wiring;
 use crate::domain::limits::{
-    CIPHER_BUFFER, GAP_ROWS_MAX, GAPS_WAITING_MAX, IDLE_ACCOUNT_BYTES, IN_PROCESS_BYTES_MAX, JOB_BODY_MAX,
-    JSON_NODES_KEPT_MAX, JSON_TEXT_KEPT_MAX, LANE_BATCHES, PARKING_FREE, PARKING_POOL_DEFAULT, PARKING_SPARE_LEN_MAX,
-    PARKING_SPARES_MAX, POISON_KEPT_MAX, PRICE_MESSAGE_MAX, PUSH_BYTES_MAX, READ_PER_TURN_MAX, SPOOL_ACCOUNTS_MAX,
-    SPOOL_BATCH_BYTES, SPOOL_BUFFER_KEPT_MAX, SPOOL_BUFFERS_KEPT, SPOOL_IN_FLIGHT_MAX, SPOOL_PAYLOAD_MAX,
-    SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX, TICKET_BYTES, USER_DATA_MESSAGE_MAX,
+    CIPHER_BUFFER, GAP_ROWS_MAX, GAPS_WAITING_MAX, HANDOVER_HELD_BYTES_MAX, HANDOVER_SEEN_MAX, IDLE_ACCOUNT_BYTES,
+    IN_PROCESS_BYTES_MAX, JOB_BODY_MAX, JSON_NODES_KEPT_MAX, JSON_TEXT_KEPT_MAX, LANE_BATCHES, PARKING_FREE,
+    PARKING_POOL_DEFAULT, PARKING_SPARE_LEN_MAX, PARKING_SPARES_MAX, POISON_KEPT_MAX, PRICE_MESSAGE_MAX,
+    PUSH_BYTES_MAX, READ_PER_TURN_MAX, RESERVE_BYTES_MAX, SPOOL_ACCOUNTS_MAX, SPOOL_BATCH_BYTES, SPOOL_BUFFER_KEPT_MAX,
+    SPOOL_BUFFERS_KEPT, SPOOL_IN_FLIGHT_MAX, SPOOL_PAYLOAD_MAX, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX,
+    TICKET_BYTES, USER_DATA_MESSAGE_MAX, WORK_AUDIT_AHEAD_BYTES_MAX, WORK_BYTES_MAX, WORK_LANES_KEPT_MAX,
 };
 use crate::ops::Settings;
-use crate::ops::settings::QueueTarget;
+use crate::ops::settings::{IntentTarget, QueueTarget};
 use crate::prices::batch::Batch;
 use crate::prices::board::PriceBoard;
 use crate::prices::case_when::{Layout, StatementText, Transactions};
@@ -25,6 +26,10 @@ use crate::prices::intake::Intake;
 const IN_FLIGHT_BYTES: usize = 24;
 const SPOOL_ACCOUNT_BYTES: usize = 64;
 const GAP_ROW_BYTES: usize = 160;
+/// An account with two sockets: frames that wait, and 72 bytes for each whose twin may come.
+const HANDOVER_BYTES: usize = HANDOVER_HELD_BYTES_MAX + HANDOVER_SEEN_MAX * 72 + IDLE_ACCOUNT_BYTES;
+/// Bytes of an idle lane.
+const WORK_LANE_BYTES: usize = 200;
 
 /// The sum and its items.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +73,12 @@ impl MemoryPlan {
     pub fn of_accounts(settings: &Settings, accounts: usize) -> MemoryPlan {
         let loops = settings.user_data.threads.max(1);
         let tickets = (2 * accounts).min(wiring::ACCOUNT_TICKETS);
+        // A window is longer than a handover: no more rotate at once than may begin in one.
+        let handovers = wiring::rotation_share(settings).limit();
         let mut items = vec![
             ("accounts: idle connections with TLS and state", accounts * IDLE_ACCOUNT_BYTES),
             ("accounts: TLS tickets, two each", tickets * TICKET_BYTES),
+            ("accounts: handovers to second sockets", handovers * HANDOVER_BYTES),
             ("accounts: what each may leave behind of an unfinished message", accounts * PARKING_FREE),
             ("loops: pool for larger unfinished messages", loops * PARKING_POOL_DEFAULT),
             ("loops: spare buffers of parked bytes", loops * PARKING_SPARES_MAX * PARKING_SPARE_LEN_MAX),
@@ -90,6 +98,28 @@ impl MemoryPlan {
         ];
         if settings.queue.target == QueueTarget::InProcess {
             items.push(("queue: jobs in this process", IN_PROCESS_BYTES_MAX));
+        }
+        MemoryPlan { items }
+    }
+
+    /// Of the worker's role with these settings.
+    #[must_use]
+    pub fn of_work(settings: &Settings) -> MemoryPlan {
+        let threads = settings.work.threads.max(1);
+        let mut items = vec![
+            // What comes with the reserve that fills it is taken too, and its last body may be the longest.
+            ("worker: jobs in hand, bodies and recorded bytes", WORK_BYTES_MAX + RESERVE_BYTES_MAX + JOB_BODY_MAX),
+            ("worker: one reserve's bodies, as the queue's client reads them", RESERVE_BYTES_MAX + JOB_BODY_MAX),
+            ("worker: idle lanes", WORK_LANES_KEPT_MAX * WORK_LANE_BYTES),
+            ("worker: JSON of the job that is read", JSON_NODES_KEPT_MAX * 32 + JSON_TEXT_KEPT_MAX),
+            // Jobs that are not written together go one after the other; bytes that are no JSON grow by a third in base64.
+            (
+                "worker: what a statement carries in each thread, and the database client's copy",
+                threads * 2 * (WORK_AUDIT_AHEAD_BYTES_MAX.max(SPOOL_PAYLOAD_MAX) * 4 / 3),
+            ),
+        ];
+        if settings.work.intent_target == IntentTarget::Redis {
+            items.push(("relay: one push, its bodies and its request", 2 * (PUSH_BYTES_MAX + JOB_BODY_MAX)));
         }
         MemoryPlan { items }
     }
@@ -149,5 +179,17 @@ mod tests {
         assert_eq!(settings.queue.target, QueueTarget::InProcess);
         let has_queue = |plan: &MemoryPlan| plan.items.contains(&("queue: jobs in this process", IN_PROCESS_BYTES_MAX));
         assert!(has_queue(&MemoryPlan::of_accounts(&settings, 0)));
+    }
+    /// What a thread more costs, and that the relay is counted where there is one.
+    #[test]
+    fn the_worker_is_planned_for_by_its_threads() {
+        let mut settings = Settings::default();
+        let total = MemoryPlan::of_work(&settings).total();
+        assert!((WORK_BYTES_MAX..160 << 20).contains(&total), "{}", MemoryPlan::of_work(&settings));
+        settings.work.threads += 1;
+        let more = MemoryPlan::of_work(&settings).total();
+        assert!((WORK_AUDIT_AHEAD_BYTES_MAX..8 << 20).contains(&(more - total)), "{}", more - total);
+        settings.work.intent_target = IntentTarget::Redis;
+        assert_eq!(MemoryPlan::of_work(&settings).total(), more + 2 * (PUSH_BYTES_MAX + JOB_BODY_MAX));
     }
 }

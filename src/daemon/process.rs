@@ -164,7 +164,10 @@ pub fn run(
     }
     let mut work = match work_config {
         None => None,
-        Some(config) => Some(WorkRole::start(config, Arc::clone(&clock), random.fork())?),
+        Some(config) => {
+            MemoryPlan::of_work(&settings).log("the worker");
+            Some(WorkRole::start(config, Arc::clone(&clock), random.fork())?)
+        }
     };
     let _page = settings.ops.page.and_then(|address| shown::open_page(address, &shown));
 
@@ -193,6 +196,7 @@ pub fn run(
             status.alarms.extend(shown.alarms.iter().cloned());
             status.work = Some(shown);
         }
+        status.alarms.extend(gate.warning());
         status.alarms.extend(price_alarm.iter().cloned());
         shown.show(&status);
         if now.mono >= status_at {

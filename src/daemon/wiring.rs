@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::rotation_share::RotationShare;
 use crate::domain::Random;
 use crate::domain::limits::PRICE_MESSAGE_MAX;
 use crate::event_loop::{ConnectGate, SharedWindow};
@@ -89,6 +90,13 @@ pub fn connect_gate(settings: &Settings, random: &mut Random) -> Arc<dyn Connect
     let net = &settings.net;
     let limit = ConnectLimit::new(net.connects_per_window as usize, net.connect_window);
     Arc::new(SharedWindow::new(Some(net.connect_file.clone()), limit, random.next_u64()))
+}
+
+/// How many connections of accounts may be replaced in a window.
+#[must_use]
+pub fn rotation_share(settings: &Settings) -> RotationShare {
+    let limit = ConnectLimit::new(settings.net.connects_per_window as usize, settings.net.connect_window);
+    RotationShare::of(limit.ordinary(), limit.window())
 }
 
 /// When the writer writes.

@@ -118,6 +118,8 @@ impl WorkRole {
             intents: worker.intents,
             intents_pushed: worker.intents_pushed,
             audit_deleted: worker.deleted,
+            intents_deleted: worker.intents_deleted,
+            decisions_deleted: worker.decisions_deleted,
             leases_lost: worker.losses,
             in_hand: lanes.jobs as u64,
             in_hand_bytes: lanes.bytes as u64,
@@ -164,7 +166,7 @@ fn alarms(worker: &WorkerStatus, lanes: &LaneCounts, now: Wall) -> Vec<String> {
         alarms.push(format!("intents wait in the database: {why}"));
     }
     if let Some(why) = &worker.retention_stuck {
-        alarms.push(format!("old audit rows stay: {why}"));
+        alarms.push(format!("old rows stay: {why}"));
     }
     if worker.put_aside > 0 {
         alarms.push(format!("{} bodies that are no jobs were put aside at the queue", worker.put_aside));

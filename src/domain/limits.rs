@@ -389,6 +389,12 @@ pub const PUSH_RETRY_MAX: Duration = Duration::from_secs(5);
 pub const PUSH_FULL_RETRY: Duration = Duration::from_millis(100);
 /// An idle queue server is asked this often whether it still has what it took.
 pub const SINK_HEALTH_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for the first answer about what is applied, the login included, while a rewound stretch is read again.
+pub const REPLAY_ANSWER_FIRST: Duration = Duration::from_secs(5);
+/// … and for each answer after it. A lookup of [`PUSH_JOBS_MAX`] keys takes a millisecond or two.
+pub const REPLAY_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// All those waits of one rewind together: three million records at a pace of 2 ms. Then pushing is as good.
+pub const REPLAY_LOOK_MAX: Duration = Duration::from_secs(120);
 /// A record's acknowledgement waits this long for its row in the database or its file in quarantine.
 pub const ACK_HOLD_MAX: Duration = Duration::from_secs(60);
 /// Gaps that wait for their row: 100 bytes each.
@@ -398,6 +404,53 @@ pub const POISON_KEPT_MAX: usize = 8;
 
 /// Resident memory of an idle account with TLS, session and state: 6.3 KB were measured with 2,000 (facts/measurements.md).
 pub const IDLE_ACCOUNT_BYTES: usize = 6_500;
+
+// ---- user data: two sockets of one account ----
+
+/// A connection is replaced at this age, an hour before the venue cuts it (facts/binance.md §3); official connectors do too.
+pub const ROTATE_AFTER: Duration = Duration::from_secs(23 * 3_600);
+/// Hours of `user_data.rotate_h`: 0 is never; above 23 the venue's cut may come first.
+pub const ROTATE_HOURS_MAX: u64 = 23;
+/// A rotation is due this much earlier or later than its setting, in parts of it: 30 minutes of 23 hours.
+pub const ROTATE_JITTER_PART: u32 = 46;
+/// Of the connection attempts of a window that an ordinary account may count on, what rotations may use.
+pub const ROTATIONS_PERCENT: usize = 10;
+/// A frame of the socket that follows waits this long for its twin; with [`HANDOVER_TURN_EVERY`] a quarter of a second. Two
+/// sockets of one host were never seen further apart.
+pub const HANDOVER_HOLD: Duration = Duration::from_millis(230);
+/// An account with two sockets is looked after at this pace.
+pub const HANDOVER_TURN_EVERY: Duration = Duration::from_millis(20);
+/// Frames that wait for their twin, of one account, in bytes: one message of the largest size, or a second of 1,000 frames.
+pub const HANDOVER_HELD_BYTES_MAX: usize = 1 << 20;
+/// What the bookkeeping of one waiting frame counts in addition to its bytes.
+pub const HANDOVER_FRAME_COST: usize = 128;
+/// Recorded frames whose twin may still come on the other socket: 64 bytes each, 256 KiB an account for some seconds.
+pub const HANDOVER_SEEN_MAX: usize = 4_096;
+/// A recorded frame's twin is awaited this long; a socket that lags further behind is of no use.
+pub const HANDOVER_RECALL: Duration = Duration::from_secs(60);
+/// As long as the new socket is not up, what was recorded is remembered this long: what was under way when it came up.
+pub const HANDOVER_RECALL_ALONE: Duration = Duration::from_secs(10);
+/// After the leadership has moved, late frames of the other socket are folded this long.
+pub const HANDOVER_TAIL: Duration = Duration::from_secs(10);
+/// A socket that has lost the lead is read for so long still: what it alone brings is recorded. There is such a frame only if
+/// the venue repeated an old one byte for byte at the very time, and that was taken for the one that both have brought.
+pub const HANDOVER_DRAIN: Duration = Duration::from_secs(3);
+/// The old socket is asked whether it lives so long after the new one was verified: whatever lags less has arrived then.
+pub const HANDOVER_ASK_AFTER: Duration = Duration::from_secs(1);
+/// … and again after this without an answer.
+pub const HANDOVER_ASK_EVERY: Duration = Duration::from_secs(5);
+/// Without a frame on either socket for this long, leadership moves without one.
+pub const HANDOVER_QUIET: Duration = Duration::from_secs(10);
+/// A socket that has delivered nothing of what the other one did for this long delivers nothing at all.
+pub const HANDOVER_MUTE_AFTER: Duration = Duration::from_secs(10);
+/// Two verified sockets that come to no decision: the new one is given up.
+pub const HANDOVER_MAX: Duration = Duration::from_secs(120);
+/// First pause after a handover that failed, doubled up to [`HANDOVER_RETRY_MAX`].
+pub const HANDOVER_RETRY_MIN: Duration = Duration::from_secs(5);
+/// See [`HANDOVER_RETRY_MIN`]: some tries fit between a rotation's time and the venue's cut.
+pub const HANDOVER_RETRY_MAX: Duration = Duration::from_secs(600);
+/// Handovers to a new key that fail in a row, before the old socket is left without one: its key may be dead.
+pub const HANDOVER_KEY_TRIES: u32 = 3;
 
 // ---- ops ----
 
@@ -476,6 +529,8 @@ pub const WORK_BYTES_MAX: usize = 64 << 20;
 pub const WORK_RESERVE_AT_ONCE: usize = 256;
 /// Tickets of one acknowledgement.
 pub const WORK_ACK_AT_ONCE: usize = 512;
+/// Recorded bytes of the jobs whose audit rows go in one statement, which the database's client copies.
+pub const WORK_AUDIT_AHEAD_BYTES_MAX: usize = 1 << 20;
 /// Longest wait of the reserver for a job while nothing is in hand; a stop is noticed within it.
 pub const WORK_IDLE_MAX: Duration = Duration::from_millis(500);
 /// The same while jobs are in hand, which want to be acknowledged.
@@ -488,9 +543,11 @@ pub const POLICY_EVERY: Duration = Duration::from_secs(3);
 pub const WORK_HELD_NAMED_MAX: usize = 50;
 /// Intents of one push by the relay.
 pub const RELAY_BATCH_MAX: u32 = 64;
+/// Pushes of one turn of the relay, each of intents for one queue and class: then it looks again whether it still has the lease.
+pub const RELAY_RUNS_MAX: usize = 8;
 /// From one look of the relay for intents to the next.
 pub const RELAY_EVERY: Duration = Duration::from_millis(250);
-/// Audit rows that retention deletes in one transaction: short locks, and room for autovacuum between.
+/// Rows that retention deletes in one transaction: short locks, and room for autovacuum between.
 pub const RETENTION_ROWS_MAX: u32 = 500;
 /// Between two such transactions.
 pub const RETENTION_PAUSE: Duration = Duration::from_millis(200);
@@ -618,6 +675,12 @@ const _: () = assert!(CLOSE_ECHO_MAX.as_secs() < STOP_MAX.as_secs());
 const _: () = assert!(STANDSTILL_MIN.as_secs() < DATA_SILENCE_MAX.as_secs());
 const _: () = assert!(FRAME_WHOLE_MAX < PRICE_MESSAGE_MAX);
 const _: () = assert!(HOLD_GAP_MIN.as_millis() < GAP_MARGIN.as_millis());
+const _: () = assert!(HANDOVER_HOLD.as_millis() + HANDOVER_TURN_EVERY.as_millis() <= 250);
+const _: () = assert!(
+    HANDOVER_MUTE_AFTER.as_secs() < HANDOVER_MAX.as_secs() && HANDOVER_QUIET.as_secs() < HANDOVER_MAX.as_secs()
+);
+const _: () =
+    assert!(HANDOVER_DRAIN.as_secs() < HANDOVER_TAIL.as_secs() && HANDOVER_TAIL.as_secs() <= HANDOVER_RECALL.as_secs());
 const _: () = assert!(SPOOL_BATCH_BYTES <= SPOOL_BUFFER_KEPT_MAX);
 const _: () =
     assert!(SPOOL_ACCOUNTS_MAX * 24 <= SPOOL_PAYLOAD_MAX && SPOOL_ACCOUNTS_MAX as u64 * 24 < SPOOL_RESERVE_BYTES / 2);

@@ -4,7 +4,7 @@
 //! the file's lock *if it is free* (else: ask again in 20 ms), reads, decides, appends; a few kilobytes, so that the loop
 //! may do it itself. What this process did it remembers by its monotonic clock, so only others' attempts depend on wall
 //! clocks; one that lies in the future counts as of now, or not at all when it lies further ahead than a window. Lines that
-//! make no sense are left out. Without a usable file the window is this process's own, and [`SharedWindow::warning`] says
+//! make no sense are left out. Without a usable file the window is this process's own, and [`ConnectGate::warning`] says
 //! so; the file is tried again later.
 //!
 //! A venue that turns this address away (418, 429) shuts the window for all of it ([`ConnectGate::hold`]); that, too, is a
@@ -86,12 +86,6 @@ impl SharedWindow {
             file_not_before: Mono::ZERO,
         };
         SharedWindow { path, instance, state: Mutex::new(state) }
-    }
-
-    /// Why the window is not shared at the moment, as a sentence. It still limits this process.
-    #[must_use]
-    pub fn warning(&self) -> Option<String> {
-        self.state.lock().warning.clone()
     }
 
     /// How long until the last of `n` ordinary accounts may connect, as [`ConnectLimiter::time_to_all`], with what others
@@ -239,6 +233,10 @@ impl ConnectGate for SharedWindow {
         {
             self.share_hold(path, &mut state, now);
         }
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.state.lock().warning.clone()
     }
 
     fn held_for(&self, now: Now) -> Duration {

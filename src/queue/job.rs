@@ -135,7 +135,7 @@ impl JobWriter {
         self.base64.clear();
         self.serialize(account, record);
 
-        let uuid = uuid_of(record, replay);
+        let uuid = uuid_of(record.epoch, record.position, replay);
         out.extend_from_slice(BEFORE_UUID);
         out.extend_from_slice(&uuid);
         out.extend_from_slice(&self.head);
@@ -239,12 +239,18 @@ pub(super) fn write_head(shape: &JobShape, escapes: Escapes, head: &mut Vec<u8>)
     head.extend_from_slice(br#"","command":""#);
 }
 
+/// The uuid of the job of the record at `position`, first written in `epoch`.
+#[must_use]
+pub fn job_uuid(epoch: [u8; 16], position: u64) -> String {
+    uuid_of(epoch, position, None).iter().copied().map(char::from).collect()
+}
+
 /// The first half of SHA-256 over epoch, position and salt, with the bits of a version 4 UUID set.
-fn uuid_of(record: &JobRecord<'_>, replay: Option<u64>) -> [u8; UUID_LEN] {
+fn uuid_of(epoch: [u8; 16], position: u64, replay: Option<u64>) -> [u8; UUID_LEN] {
     let mut hash = Sha256::new();
     hash.update(b"kraite-streams job 1\n");
-    hash.update(record.epoch);
-    hash.update(record.position.to_be_bytes());
+    hash.update(epoch);
+    hash.update(position.to_be_bytes());
     if let Some(salt) = replay {
         hash.update(b"replay");
         hash.update(salt.to_be_bytes());

@@ -36,7 +36,7 @@ pub use batch::{BatchJob, JobBatch};
 pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};
 pub use in_process_source::InProcessSource;
 pub use intent_job::{IntentJob, IntentJobWriter};
-pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel};
+pub use job::{BadRecord, JobRecord, JobShape, JobWriter, Laravel, job_uuid};
 pub use job_class::{BadJobClass, JobClass};
 pub use job_view::{AnyJob, BadJob, JobReader, JobView, PhpJob};
 #[cfg(feature = "server")]

@@ -180,6 +180,11 @@ impl Server {
             if account.meet(|fault| *fault == AccountFault::MuteNext).is_some() {
                 side.muted_until = Mono::NEVER;
             }
+            if let Some(AccountFault::LagNext { delay }) =
+                account.meet(|fault| matches!(fault, AccountFault::LagNext { .. }))
+            {
+                side.lag = delay;
+            }
         }
         Some(WebSocketSide::private(wrapped, side, &self.private_rules, now.mono))
     }

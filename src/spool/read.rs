@@ -209,6 +209,15 @@ impl<D: Disk> Reader<D> {
         state.segments.front().map_or(state.positions.written, |segment| segment.first)
     }
 
+    /// Whether this record is, or was, in a segment that is still there. Positions grow through all epochs of a folder: every
+    /// record of an account up to this one then has a smaller position, whatever its epoch.
+    #[must_use]
+    pub fn holds(&self, identity: Identity) -> bool {
+        let state = self.core.state.lock();
+        let segment = state.segment_at(identity.position);
+        segment.is_some_and(|segment| segment.epoch == identity.epoch && segment.first <= identity.position)
+    }
+
     /// Puts a record that its consumer cannot take into quarantine, durably; acknowledge it then like any other.
     ///
     /// # Errors

@@ -36,9 +36,22 @@ pub trait WorkTables: ReconcileTables + Send {
     /// Whether the session is worth another statement.
     fn is_usable(&self) -> bool;
 
+    /// Statements that this session has carried out for jobs, `BEGIN` and `COMMIT` among them: what a job costs, as a
+    /// number that is the same on every machine.
+    fn statements(&self) -> u64;
+
     /// Does `work` in one transaction. An error of `work` or of the database rolls back, one that `work` passed over too:
     /// PostgreSQL carries nothing out after a statement that failed.
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End>;
+
+    /// How far each account's jobs are applied; accounts of which none was are left out, and rows that cannot be read.
+    fn all_progress(&mut self) -> Result<Vec<(i64, Progress)>>;
+
+    /// Those of these audit keys that have their row.
+    fn audited_keys(&mut self, keys: &[String]) -> Result<Vec<String>>;
+
+    /// Those of these uuids that have a row in `failed_jobs`.
+    fn failed_uuids(&mut self, uuids: &[String]) -> Result<Vec<String>>;
 
     /// Records a job that has failed for good; a second row for the same uuid is none.
     fn insert_failed_job(&mut self, job: &FailedJob<'_>) -> Result<()>;
@@ -55,6 +68,13 @@ pub trait WorkTables: ReconcileTables + Send {
 
     /// Deletes at most `limit` audit rows that were received before `before`, each account's oldest first; how many.
     fn delete_audit_before(&mut self, before: Wall, limit: u32) -> Result<u64>;
+
+    /// Deletes at most `limit` intents that were decided before `before`, the oldest first; how many. `only_pushed`: one that is
+    /// not finished and that the relay has not pushed stays, however old.
+    fn delete_intents_before(&mut self, before: Wall, only_pushed: bool, limit: u32) -> Result<u64>;
+
+    /// Deletes those of the `limit` oldest decisions that were decided before `before`; how many.
+    fn delete_decisions_before(&mut self, before: Wall, limit: u32) -> Result<u64>;
 
     /// Audit rows of an order by exchange or client order id, oldest first; `account` narrows. Those of the order that an
     /// algo order became are among them. An id that is only ever a client's is looked for row by row.
@@ -94,7 +114,13 @@ pub trait WorkTransaction {
     /// Recorded bytes of this order's or algo order's events, for one that is to be told from them.
     fn recorded_of_order(&mut self, account_id: i64, exchange_order_id: &str) -> Result<Vec<String>>;
 
-    /// The account, soft-deleted or not; `None` where there is none.
+    /// Inserts the audit rows of several jobs at once, in this order, where that saves the database something; to be
+    /// followed by [`WorkTransaction::insert_audit`] of each, which then tells what was found.
+    fn insert_audit_ahead(&mut self, _rows: &[AuditRow<'_>]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The account, soft-deleted or not, as of this transaction's first look at it; `None` where there is none.
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>>;
 
     /// The order with this exchange order id, else the one with this client order id, else the algo order that is known to
@@ -142,8 +168,9 @@ pub trait WorkTransaction {
     /// Inserts an intent; `false` where its `dedupe` is there already.
     fn insert_intent(&mut self, intent: &NewIntent) -> Result<bool>;
 
-    /// Records what was decided; a second decision about the same event is dropped.
-    fn insert_decision(&mut self, decision: &DecisionRow) -> Result<()>;
+    /// Records what was decided. A second decision about the same event takes the first one's place where that one's rule is
+    /// among `replaced`, and is dropped elsewhere. Those of one transaction that replace any name the same rules.
+    fn insert_decision(&mut self, decision: &DecisionRow, replaced: &[&str]) -> Result<()>;
 
     /// Records a gap; a second row of the same identity is none.
     fn insert_gap(&mut self, gap: &NewGap<'_>) -> Result<()>;
@@ -154,6 +181,7 @@ pub struct WorkStore {
     place: Place,
     target: String,
     session: Option<Box<dyn WorkTables>>,
+    statements: u64,
 }
 
 impl WorkStore {
@@ -162,13 +190,19 @@ impl WorkStore {
     /// # Errors
     /// A build without the feature for that database.
     pub fn new(url: &StoreUrl, options: &UserDataOptions) -> Result<WorkStore> {
-        Ok(WorkStore { place: Place::new(url, options)?, target: url.to_string(), session: None })
+        Ok(WorkStore { place: Place::new(url, options)?, target: url.to_string(), session: None, statements: 0 })
     }
 
     /// Where it writes to, without a password.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// [`WorkTables::statements`] of all sessions so far.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements
     }
 
     /// Whether a session is open.
@@ -187,7 +221,9 @@ impl WorkStore {
             Some(session) => session,
             None => self.open()?,
         };
+        let before = session.statements();
         let answer = work(&mut *session);
+        self.statements += session.statements() - before;
         if answer.as_ref().err().is_none_or(|error| !error.class().needs_reconnect()) {
             self.session = Some(session);
         }

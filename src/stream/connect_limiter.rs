@@ -69,6 +69,10 @@ pub trait ConnectGate: Send + Sync {
 
     /// How long nobody may begin an attempt because of that; zero while somebody may.
     fn held_for(&self, now: Now) -> Duration;
+
+    /// Why attempts are not counted together with other processes' at the moment, as a sentence; they are limited all the
+    /// same.
+    fn warning(&self) -> Option<String>;
 }
 
 /// Lets everybody through: for a single stream, whose backoff is limit enough.
@@ -85,6 +89,10 @@ impl ConnectGate for OpenGate {
 
     fn held_for(&self, _now: Now) -> Duration {
         Duration::ZERO
+    }
+
+    fn warning(&self) -> Option<String> {
+        None
     }
 }
 

@@ -8,14 +8,17 @@
 //! Silence is counted from the last sign of life that is certain: for a broken connection the last frame, for a dead key the
 //! last proof that the key was good, each earlier by [`GAP_MARGIN`]. So a gap never begins later than the truth.
 
+mod rotation;
 mod silence;
 mod state;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use self::rotation::Rotations;
+pub use self::rotation::{Cause, Place, RotationPlan, Seat};
 use self::silence::{Silence, earlier};
-pub use self::state::AccountState;
+pub use self::state::{AccountState, RotationState};
 use crate::domain::limits::{GAP_MARGIN, HOLD_GAP_MIN, NUDGE_EVERY, PROOF_WITHIN, UNPROVEN_FRAMES_MAX};
 use crate::domain::{Mono, Now, Wall};
 use crate::exchange::binance::control::{Proof, list_subscriptions_request, subscriptions_prove};
@@ -128,6 +131,8 @@ pub struct Account {
     not_live_since: Mono,
     refused: Option<String>,
     fault: Option<String>,
+    /// Second sockets: make-before-break.
+    rotations: Rotations,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +173,7 @@ impl Account {
             not_live_since: now.mono,
             refused: None,
             fault: None,
+            rotations: Rotations::default(),
         }
     }
 
@@ -204,6 +210,7 @@ impl Account {
             return;
         }
         self.refused = None;
+        let Some(news) = self.keep_for_handover(news, now) else { return };
         if self.key.replace(news.key).is_some() {
             self.go_silent("key", true, now);
         }
@@ -218,7 +225,8 @@ impl Account {
     /// A keep-alive at `at` answered for the key in use.
     pub fn handle_key_extended(&mut self, at: Wall) {
         self.refused = None;
-        if matches!(self.phase, Phase::Live { .. }) {
+        // With a newer key at hand it says nothing about the key of this connection.
+        if matches!(self.phase, Phase::Live { .. }) && !self.has_newer_key() {
             self.confirmed = Some(at);
         }
     }
@@ -226,6 +234,7 @@ impl Account {
     /// The venue says that the key does not exist (-1125).
     pub fn handle_key_gone(&mut self, now: Now) {
         if !matches!(self.phase, Phase::Stopped | Phase::NoKey) {
+            self.forget_newer_key();
             self.lose_key(now);
         }
     }
@@ -295,6 +304,7 @@ impl Account {
         self.phase = Phase::Stopped;
         self.reconnect = None;
         self.texts.clear();
+        self.end_rotation();
     }
 
     // ---- the loop's side ----
@@ -303,6 +313,7 @@ impl Account {
     pub fn handle_connected(&mut self, now: Now) {
         self.probe = None;
         self.texts.clear();
+        self.note_connected(now);
         // With a reconnect outstanding this is the old place, and is left before anything is asked there.
         if matches!(self.phase, Phase::NoKey | Phase::Stopped) || self.reconnect.is_some() {
             return;
@@ -321,6 +332,9 @@ impl Account {
         let phase = self.phase;
         if let Down::Fault { text, .. } = down {
             self.fault = Some(text.to_owned());
+        }
+        if self.hand_over_broken(now) {
+            return;
         }
         match phase {
             Phase::Live { .. } => self.go_silent("reconnect", false, now),
@@ -359,6 +373,9 @@ impl Account {
 
     /// The answer to a request of ours came.
     pub fn handle_reply(&mut self, reply: &[u8], now: Now) {
+        if self.is_borne_out_by(reply, now) {
+            return;
+        }
         let Some(key) = self.key.as_ref().filter(|_| self.reconnect.is_none()) else { return };
         match self.phase {
             Phase::Verifying { id, .. } => match subscriptions_prove(reply, id, key) {
@@ -411,7 +428,12 @@ impl Account {
             Phase::Verifying { .. } if is_event && self.reconnect.is_none() => self.go_live(now),
             _ => {
                 self.unproven += 1;
-                if self.unproven > UNPROVEN_FRAMES_MAX && self.is_open && self.phase != Phase::Stopped {
+                // While another socket is on its way this one is left soon enough.
+                if !self.is_handing_over()
+                    && self.unproven > UNPROVEN_FRAMES_MAX
+                    && self.is_open
+                    && self.phase != Phase::Stopped
+                {
                     self.unproven = 0;
                     match self.phase {
                         Phase::NoKey => self.reconnect = Some(Pace::Backoff),
@@ -476,6 +498,8 @@ impl Account {
     }
 
     fn go_elsewhere(&mut self, pace: Pace, now: Now) {
+        self.abandon_rotation(now);
+        self.take_newer_key();
         self.go_silent("reconnect", false, now);
         self.phase = Phase::Connecting;
         self.reconnect = Some(pace);
@@ -493,6 +517,10 @@ impl Account {
 
     fn lose_key(&mut self, now: Now) {
         self.go_silent("key", true, now);
+        if self.go_on_with_newer_key(now) {
+            return;
+        }
+        self.abandon_rotation(now);
         self.phase = Phase::NoKey;
         self.reconnect = None;
         self.texts.clear();

@@ -26,7 +26,7 @@ use crate::spool::Gap;
 use crate::store::error::{ErrorClass, Result, StoreError};
 use crate::store::user_data_rows::NewGap;
 use crate::store::work::WorkTransaction;
-use crate::store::work_rows::{AuditRow, DecisionRow, audit_payload};
+use crate::store::work_rows::{AuditColumns, AuditRow, DecisionRow, audit_payload};
 
 /// What a job may do. Cheap to clone; replaced as a whole when settings change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,23 +105,12 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
     if event.kind == "gap" {
         return apply_gap(tx, event);
     }
-    // Events of a venue whose words are not known here are kept as they are, to be read later.
-    let projection = match event.canonical == Venue::Binance.canonical() {
-        true => project(event.raw),
-        false => Projection::default(),
-    };
+    let projection = projection(event);
     let key = audit_key(event.account_id, event.api_system_id, event.raw);
-    let columns = audit::columns(&projection);
+    let (columns, payload) = (audit::columns(&projection), audit_payload(event.raw));
     let is_new = !is_recovered_twice(tx, event)?
         && tx
-            .insert_audit(&AuditRow {
-                account_id: event.account_id,
-                api_system_id: event.api_system_id,
-                columns: &columns,
-                received_at: event.received_at,
-                raw_payload: &audit_payload(event.raw),
-                idempotency_key: &key,
-            })
+            .insert_audit(&audit_row(event, &columns, &payload, &key))
             .map_err(|error| error.during(&format!("inserting the audit row of account {}", event.account_id)))?;
     let audit = if is_new { AuditOutcome::Inserted } else { AuditOutcome::Duplicate };
     let mut outcome = Outcome {
@@ -148,7 +137,7 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
     (outcome.intents, outcome.needs_reconcile) = (intents, needs_reconcile);
     // Only what somebody may ask after: an order's events, and whatever else had an effect.
     if projection.kind == EventKind::OrderUpdate || outcome.decision.kind() != Rule::Audited {
-        tx.insert_decision(&DecisionRow {
+        let decision = DecisionRow {
             idempotency_key: key,
             account_id: event.account_id,
             order_id,
@@ -158,7 +147,8 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
             note: outcome.decision.note().chars().take(DECISION_NOTE_CHARS_MAX).collect(),
             reserved_at: event.reserved_at,
             decided_at: now,
-        })?;
+        };
+        tx.insert_decision(&decision, &outcome.decision.kind().replaces())?;
     }
     Ok(outcome)
 }
@@ -173,6 +163,54 @@ fn is_recovered_twice(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>) -> Res
     let recorded = tx.recorded_of_order(event.account_id, &fact.subject.exchange_order_id())?;
     let mut recorded = recorded.iter().filter_map(|text| OrderFact::read(text.as_bytes()));
     Ok(recorded.any(|heard| fact.is_told_by(&heard)))
+}
+
+/// Inserts the audit rows of events that are applied next, all of one account, as one where the database gains by it. It
+/// saves a round trip an event, and costs a second projection, which is a hundredth of that.
+///
+/// # Errors
+/// The database's; then nothing of the transaction stands.
+pub fn audit_ahead(tx: &mut dyn WorkTransaction, events: &[JobEvent<'_>]) -> Result<()> {
+    // What was recovered is held against the rows that are there by then.
+    let frames: Vec<_> = events.iter().filter(|event| !matches!(event.kind, "gap" | "recovered")).collect();
+    let is_known = |event: &&&JobEvent<'_>| event.account_id == frames[0].account_id;
+    // An account without a row fails in `apply`, which says so.
+    if frames.len() < 2 || !frames.iter().all(|event| is_known(&event)) || tx.account(frames[0].account_id)?.is_none() {
+        return Ok(());
+    }
+    let parts: Vec<_> = frames
+        .iter()
+        .map(|event| {
+            let key = audit_key(event.account_id, event.api_system_id, event.raw);
+            (audit::columns(&projection(event)), audit_payload(event.raw), key)
+        })
+        .collect();
+    let rows: Vec<_> = frames
+        .iter()
+        .zip(&parts)
+        .map(|(event, (columns, payload, key))| audit_row(event, columns, payload, key))
+        .collect();
+    tx.insert_audit_ahead(&rows)
+        .map_err(|error| error.during(&format!("inserting audit rows of account {}", frames[0].account_id)))
+}
+
+/// Events of a venue whose words are not known here are kept as they are, to be read later.
+fn projection(event: &JobEvent<'_>) -> Projection {
+    match event.canonical == Venue::Binance.canonical() {
+        true => project(event.raw),
+        false => Projection::default(),
+    }
+}
+
+fn audit_row<'a>(event: &JobEvent<'_>, columns: &'a AuditColumns, payload: &'a str, key: &'a str) -> AuditRow<'a> {
+    AuditRow {
+        account_id: event.account_id,
+        api_system_id: event.api_system_id,
+        columns,
+        received_at: event.received_at,
+        raw_payload: payload,
+        idempotency_key: key,
+    }
 }
 
 /// A gap job: its row, which the dispatcher may have written before. What cannot be read is a gap all the same.

@@ -9,7 +9,9 @@
 
 mod acks;
 mod poison;
+mod records;
 mod recovery;
+mod replay;
 mod status;
 
 use std::collections::VecDeque;
@@ -20,17 +22,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use self::acks::Acks;
-use self::poison::{Poison, PoisonBox};
+use self::poison::PoisonBox;
+use self::replay::Replay;
+pub use self::replay::{AppliedEvents, EventName};
 pub(in crate::user_data) use self::status::LatencyMeter;
 pub use self::status::{DispatcherStatus, Latency, Stuck};
 use super::gaps::{GapNotice, GapRows};
 use super::spooler::{Damage, DamageLink};
-use crate::domain::limits::{
-    DISPATCH_IDLE_MAX, GAP_ROWS_MAX, PUSH_AGE_MAX, PUSH_JOBS_MAX, SINK_HEALTH_EVERY, SPOOL_IN_FLIGHT_MAX,
-};
+use crate::domain::limits::{DISPATCH_IDLE_MAX, PUSH_AGE_MAX, PUSH_JOBS_MAX, SINK_HEALTH_EVERY, SPOOL_IN_FLIGHT_MAX};
 use crate::domain::{Clock, Mono, Random, Wall};
-use crate::queue::{JobBatch, JobRecord, JobSink, JobWriter, Pushed};
-use crate::spool::{Disk, ExchangeId, Kind, ReadBatch, Reader, Record, Skipped};
+use crate::queue::{JobBatch, JobSink, JobWriter, Pushed};
+use crate::spool::{Disk, ExchangeId, ReadBatch, Reader, Skipped};
 
 /// How jobs are made and pushed.
 #[derive(Clone, Debug)]
@@ -41,13 +43,15 @@ pub struct DispatchConfig {
     pub age: Duration,
     /// `api_systems.canonical` by `api_systems.id`.
     pub canonicals: Vec<(ExchangeId, String)>,
+    /// Further numbers may come to be known: a record of an unknown one waits, with all behind it, and is no poison yet.
+    pub awaits_more: bool,
 }
 
 impl DispatchConfig {
     /// The defaults for these exchanges.
     #[must_use]
     pub fn new(canonicals: Vec<(ExchangeId, String)>) -> Self {
-        DispatchConfig { jobs_max: PUSH_JOBS_MAX, age: PUSH_AGE_MAX, canonicals }
+        DispatchConfig { jobs_max: PUSH_JOBS_MAX, age: PUSH_AGE_MAX, canonicals, awaits_more: false }
     }
 }
 
@@ -66,6 +70,8 @@ pub struct DispatchParts<D: Disk> {
     /// The last position that consumers are known to have committed; 0 for unknown. Where a server forgot everything, the
     /// spool is read again from there, else from the oldest record that is retained.
     pub audited: Arc<AtomicU64>,
+    /// Which events are applied: asked while a rewound stretch is read again.
+    pub applied: Box<dyn AppliedEvents>,
     /// The process's clock.
     pub clock: Arc<dyn Clock>,
     /// For jitter.
@@ -90,6 +96,8 @@ pub struct Dispatcher<D: Disk> {
     acks: Acks,
     waiting_rows: VecDeque<GapNotice>,
     poison: PoisonBox,
+    /// While a stretch is read again.
+    replay: Option<Replay>,
     /// The sink was asked what it still has.
     is_known: bool,
     next_health: Mono,
@@ -142,6 +150,7 @@ impl<D: Disk> Dispatcher<D> {
             acks,
             waiting_rows: VecDeque::new(),
             poison: PoisonBox::default(),
+            replay: None,
             is_known: false,
             next_health: Mono::ZERO,
             retry_at: Mono::ZERO,
@@ -205,119 +214,8 @@ impl<D: Disk> Dispatcher<D> {
         DispatchTurn { pushed, wait }
     }
 
-    /// Reads records and makes jobs of them until the batch is full or nothing more is there.
-    fn fill(&mut self, now: Mono) {
-        self.is_drained = false;
-        while !self.is_closed && !self.is_full() {
-            if self.at == self.read.len() && !self.read_more() {
-                self.is_drained = true;
-                return;
-            }
-            let read = std::mem::replace(&mut self.read, ReadBatch::empty());
-            for record in read.iter().skip(self.at) {
-                if self.is_full() {
-                    break;
-                }
-                self.handle_record(&record, now);
-                self.at += 1;
-            }
-            self.read = read;
-        }
-    }
-
     fn is_full(&self) -> bool {
         self.batch.len() >= self.config.jobs_max || self.batch.is_full()
-    }
-
-    /// Whether there is something more.
-    fn read_more(&mut self) -> bool {
-        self.at = 0;
-        let read = self.parts.reader.read(&mut self.read, &mut self.skipped);
-        let count = match read {
-            Ok(count) => count,
-            Err(error) => {
-                tracing::error!("the spool cannot be read, which is tried again: {error}");
-                0
-            }
-        };
-        for skipped in self.skipped.drain(..) {
-            self.own.damaged += 1;
-            tracing::error!(
-                segment = skipped.segment,
-                offset = skipped.offset,
-                "positions {} to {} of the spool are damaged; a gap record covers them",
-                skipped.positions.start,
-                skipped.positions.end
-            );
-            if skipped.positions.is_empty() {
-                continue;
-            }
-            let before_it = self.read.iter().take_while(|record| record.identity.position < skipped.positions.start);
-            let after = before_it.last().map(|record| record.received_at).or(self.last_received);
-            let behind = self.read.iter().find(|record| record.identity.position >= skipped.positions.end);
-            let before = behind.map_or_else(|| self.parts.clock.now().wall, |record| record.received_at);
-            self.damage.push(Damage { after, before });
-        }
-        if let Some(last) = self.read.iter().last() {
-            self.last_received = Some(last.received_at);
-        }
-        count > 0
-    }
-
-    fn handle_record(&mut self, record: &Record<'_>, now: Mono) {
-        let position = record.identity.position;
-        match record.kind {
-            Kind::Liveness => return self.acks.handle_seen(position),
-            Kind::Gap => {
-                if let Some(notice) = GapNotice::read(record) {
-                    if self.waiting_rows.len() < GAP_ROWS_MAX {
-                        self.acks.await_row(position, now);
-                        self.waiting_rows.push_back(notice);
-                    } else {
-                        self.own.let_go += 1;
-                        tracing::error!(
-                            position,
-                            "too many gaps wait for the database: this one gets no row, only a job"
-                        );
-                    }
-                }
-            }
-            Kind::Frame | Kind::Recovered => {}
-        }
-        if let Err(reason) = self.add(record, now) {
-            self.own.poisoned += 1;
-            tracing::error!(position, account = record.account.0, "no job can be made of a record: {reason}");
-            if let Err(error) = self.parts.reader.quarantine(record, &reason) {
-                tracing::error!(position, "it could not be put into quarantine, which is tried again: {error}");
-                if self.poison.keep(Poison::of(record, reason)) {
-                    self.acks.await_quarantine(position, now);
-                } else {
-                    self.own.let_go += 1;
-                }
-            }
-        }
-        self.acks.handle_seen(position);
-    }
-
-    fn add(&mut self, record: &Record<'_>, now: Mono) -> Result<(), String> {
-        let canonical = self.config.canonicals.iter().find(|(exchange, _)| *exchange == record.exchange);
-        let Some((_, canonical)) = canonical else {
-            return Err(format!("the exchange {} is not known to this process", record.exchange.0));
-        };
-        let job = JobRecord {
-            account: record.account.0,
-            api_system: record.exchange.0,
-            canonical,
-            epoch: record.identity.epoch.0,
-            position: record.identity.position,
-            previous: (record.previous != 0).then_some(record.previous),
-            received_at: record.received_at,
-            kind: record.kind.as_str(),
-            raw: record.payload,
-        };
-        self.batch.add(&mut self.parts.writer, &job, None, now).map_err(|bad| bad.to_string())?;
-        self.own.gaps += u64::from(record.kind == Kind::Gap);
-        Ok(())
     }
 
     /// `None` if it is not due; else how many jobs were pushed, 0 if they were not.

@@ -7,9 +7,11 @@
 //! This is the stream's consumer but for the types of `stream`, which this room may not name: the daemon's adapter maps them
 //! one to one. Data plane: no allocation a frame in steady state; an account's lock, then the lane's.
 
+mod overlap;
+
 use std::sync::Arc;
 
-use super::account::{Account, Down, Request};
+use super::account::{Account, Down, Place, Request, Seat};
 use super::lane::Laid;
 use super::registry::{AccountCell, AccountCounts, Hosted};
 use crate::domain::Now;
@@ -19,8 +21,12 @@ use crate::spool::AccountId;
 /// Takes what one account's stream brings, on its loop's thread.
 pub struct Intake {
     cell: Arc<AccountCell>,
+    /// Which of the account's sockets this is.
+    seat: Seat,
     /// The last frame found no room: the session must hand over nothing more.
     wants_pause: bool,
+    /// Its socket has ended and was left: the session must not begin another one.
+    wants_close: bool,
 }
 
 /// What a message was.
@@ -35,10 +41,16 @@ pub enum Taken {
 }
 
 impl Intake {
-    /// For the account of `cell`.
+    /// For the account of `cell` and its first socket.
     #[must_use]
     pub fn new(cell: Arc<AccountCell>) -> Intake {
-        Intake { cell, wants_pause: false }
+        Intake::at_seat(cell, 0)
+    }
+
+    /// For the account of `cell` and the socket of `seat`.
+    #[must_use]
+    pub fn at_seat(cell: Arc<AccountCell>, seat: Seat) -> Intake {
+        Intake { cell, seat, wants_pause: false, wants_close: false }
     }
 
     /// Whose it is.
@@ -51,8 +63,13 @@ impl Intake {
     pub fn handle_message(&mut self, frame: &[u8], at: Now) -> Taken {
         let cell = &*self.cell;
         let wants_pause = &mut self.wants_pause;
-        let read = classify(frame);
+        let (read, seat) = (classify(frame), self.seat);
         cell.with(|hosted| {
+            if !hosted.account.is_alone(seat) {
+                let (taken, laid) = overlap::take(cell, hosted, seat, &read, frame, at);
+                note(laid, wants_pause, hosted, at);
+                return taken;
+            }
             if !read.class.is_recorded() {
                 hosted.counts.control += 1;
                 hosted.account.handle_reply(frame, at);
@@ -83,17 +100,39 @@ impl Intake {
     /// The upgrade is through.
     pub fn handle_connected(&mut self, at: Now) {
         self.wants_pause = false;
-        self.cell.account(at, |account| account.handle_connected(at));
+        let seat = self.seat;
+        self.cell.account(at, |account| match account.place(seat) {
+            Place::Current => account.handle_connected(at),
+            Place::Next => account.handle_next_connected(at),
+            Place::Left => {}
+        });
     }
 
     /// A connection or attempt has ended.
     pub fn handle_down(&mut self, down: Down<'_>, at: Now) {
-        self.cell.account(at, |account| account.handle_down(down, at));
+        let seat = self.seat;
+        self.wants_close = self.cell.account(at, |account| {
+            match account.place(seat) {
+                Place::Current => account.handle_down(down, at),
+                Place::Next => account.handle_next_down(down, at),
+                Place::Left => {}
+            }
+            account.place(seat) == Place::Left
+        });
     }
 
     /// Something came, a ping included; at most once a second.
     pub fn handle_activity(&mut self, at: Now) {
-        if self.cell.account(at, |account| account.handle_activity(at)) {
+        let seat = self.seat;
+        let is_life = self.cell.account(at, |account| match account.place(seat) {
+            Place::Current => account.handle_activity(at),
+            Place::Next => {
+                account.handle_next_activity(at);
+                false
+            }
+            Place::Left => false,
+        });
+        if is_life {
             self.cell.lane().hear(self.cell.id(), at.wall);
         }
     }
@@ -103,12 +142,25 @@ impl Intake {
         if std::mem::take(&mut self.wants_pause) {
             return Some(Request::Pause);
         }
-        self.cell.with(|hosted| Account::poll_request(&mut hosted.account))
+        if std::mem::take(&mut self.wants_close) {
+            return Some(Request::Close);
+        }
+        let seat = self.seat;
+        self.cell.with(|hosted| match hosted.account.place(seat) {
+            Place::Current => Account::poll_request(&mut hosted.account),
+            Place::Next => hosted.account.poll_next_text().map(Request::Text),
+            Place::Left => None,
+        })
     }
 
     /// Appends the question that shows whether the stream is alive.
     pub fn write_probe(&mut self, out: &mut String) {
-        self.cell.with(|hosted| hosted.account.write_probe(out));
+        let seat = self.seat;
+        self.cell.with(|hosted| {
+            if hosted.account.place(seat) == Place::Current {
+                hosted.account.write_probe(out);
+            }
+        });
     }
 }
 
@@ -119,7 +171,7 @@ fn note(laid: Laid, wants_pause: &mut bool, hosted: &mut Hosted, at: Now) {
     }
 }
 
-fn count(counts: &mut AccountCounts, class: Class, len: usize) {
+pub(super) fn count(counts: &mut AccountCounts, class: Class, len: usize) {
     counts.frames += 1;
     counts.bytes += len as u64;
     match class {

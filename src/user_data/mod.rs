@@ -15,6 +15,7 @@
 //! - a frame that was handed over is in the spool before anything acts on it, or lies inside a gap record;
 //! - per account, gap records and frames are in the order in which they happened;
 //! - nothing is dropped for lack of room: reading pauses, of one account or of all;
+//! - a planned change of an account's socket leaves no gap: the [`handover`] reads both until the new one has everything;
 //! - one account's trouble touches no other, and nothing is reaped on an error;
 //! - a listen key is never deleted at the venue: another process may share it;
 //! - no listen key reaches the spool, a job, a log or a status.
@@ -29,6 +30,7 @@ pub mod control;
 pub mod discovery;
 pub mod dispatcher;
 pub mod gaps;
+pub mod handover;
 pub mod intake;
 pub mod key_schedule;
 pub mod lane;

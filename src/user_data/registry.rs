@@ -86,7 +86,7 @@ impl AccountCell {
         let mut hosted = self.inner.lock();
         let result = work(&mut hosted.account);
         // No room: the account's next frame finds none either, and asks for the pause.
-        self.lay_gaps(&mut hosted, now);
+        self.settle(&mut hosted, now);
         result
     }
 
@@ -109,6 +109,17 @@ impl AccountCell {
             }
         }
         worst
+    }
+
+    /// Puts into the lane what the machine told: gaps, and then frames of a handover whose time has come.
+    pub(super) fn settle(&self, hosted: &mut Hosted, now: Now) -> Laid {
+        if !hosted.account.is_rotating() {
+            return self.lay_gaps(hosted, now);
+        }
+        hosted.account.judge_rotation(now);
+        let laid = self.lay_gaps(hosted, now);
+        let released = self.lay_held(hosted, now);
+        if released == Laid::Aside { released } else { laid }
     }
 
     /// State and counts, for people.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use kraite_streams::domain::Now;
 use kraite_streams::event_loop::{
-    CommandRefused, ConnectClass, Consumer, LoopConfig, Pace, Received, Request, SharedWindow, Stream, StreamEvent,
+    CommandRefused, ConnectClass, ConnectGate as _, Consumer, LoopConfig, Pace, Received, Request, SharedWindow,
+    Stream, StreamEvent,
 };
 use kraite_streams::stream::connect_limiter::ConnectLimit;
 use kraite_streams::stream::{FaultKind, Liveness, Sparse};
@@ -107,6 +108,10 @@ fn paused_streams_hand_over_nothing_until_resumed() {
     control.pause(0).unwrap();
     // One that comes while all are paused waits with them.
     let second = add(&handle, 1, config(&authority, address, "/1"));
+    // Commands take effect in their order: once this one is gone, the pauses hold.
+    let last = add(&handle, 2, config(&authority, address, "/2"));
+    control.remove(2).unwrap();
+    last.wait("the end", |heard| heard.events.last() == Some(&StreamEvent::Stopped));
     sender.send(()).unwrap();
     thread::sleep(Duration::from_millis(400));
     assert_eq!((first.messages().len(), second.0.lock().unwrap().events.len()), (0, 0));

@@ -249,6 +249,13 @@ fn a_close_by_hand_is_one_replacement(world: &mut World<'_>) {
     assert_eq!(world.frame(&filled("10", "web_10", 4, CLOSES)), ("external_close", vec![]));
     assert_eq!((world.intents(), world.position_status(position)), (1, "active".to_owned()));
 
+    // A stop stands below: nothing but a hand closes above it.
+    world.account(false);
+    let position = world.position("SOLUSDT", "active", "LONG");
+    world.order(position, "STOP-MARKET");
+    let above = order_frame(("12", "web_12"), "TRADE", "FILLED", 6, ("20.99", "0", "4.2"), CLOSES);
+    assert_eq!(world.frame(&above), ("external_close", vec!["PreparePositionReplacementJob"]));
+
     world.account(true);
     world.position("SOLUSDT", "active", "LONG");
     world.position("SOLUSDT", "active", "SHORT");
@@ -283,6 +290,27 @@ fn a_triggered_stop_is_no_close_by_hand(world: &mut World<'_>) {
     assert_eq!(world.position_status(position), "closing");
     assert_eq!(world.frame(&finished), ("unchanged", vec![]));
     assert_eq!(world.frame(&real(4, "TRADE", "FILLED", "20.99")), ("unchanged", vec![]));
+
+    // Its fill comes before any event that names it: nothing starts, a reconcile is asked for, and the end is the same.
+    world.account(false);
+    let position = world.position("SOLUSDT", "active", "LONG");
+    let stop = world.order(position, "STOP-MARKET");
+    let early = real(4, "TRADE", "FILLED", "20.99");
+    let outcome = world.job("frame", early.as_bytes()).unwrap();
+    assert_eq!((outcome.decision.rule(), outcome.intents.len(), outcome.needs_reconcile), ("perhaps_ours", 0, true));
+    let of_fill =
+        "SELECT rule FROM stream_decisions WHERE rule IN ('perhaps_ours', 'real_order') ORDER BY id DESC LIMIT 1";
+    assert_eq!(world.one(of_fill), "perhaps_ours");
+    assert_eq!(
+        world.frame(&algo_frame(stop, "FINISHED", 5, "912345680099", "20.99")),
+        ("applied", vec!["BlockExchangeSymbolJob", "ClosePositionJob"])
+    );
+    assert_eq!(world.frame(&early), ("real_order", vec![]), "when it comes again it is known");
+    assert_eq!(world.one(of_fill), "real_order", "an effect takes the place of none");
+    assert_eq!(
+        (world.state(stop).0, world.intents(), world.position_status(position)),
+        ("FILLED".to_owned(), 2, "closing".to_owned())
+    );
 
     // A part only: the real order's end decides, whichever of the two comes first.
     for real_first in [false, true] {

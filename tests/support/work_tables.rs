@@ -117,6 +117,7 @@ pub fn columns(exchange: &str, client: &str) -> AuditColumns {
 /// Every promise, on an empty migrated store. `keeps_millis` says whether `api_data_stream.created_at` does.
 pub fn hold(store: &mut WorkStore, rig: &mut dyn Rig, keeps_millis: bool) {
     build_world(rig);
+    what_is_done_is_told(store, rig);
     progress_is_of_one_account(store);
     an_audit_row_is_exact_and_there_once(store, rig, keeps_millis);
     a_transaction_with_a_fault_leaves_nothing(store, rig);
@@ -130,6 +131,42 @@ pub fn hold(store: &mut WorkStore, rig: &mut dyn Rig, keeps_millis: bool) {
     a_reconcile_is_asked_for_once(store, rig);
     audit_rows_are_found_and_paged(store, rig);
     old_audit_rows_go_in_batches(store, rig);
+    old_intents_and_decisions_go_in_batches(store, rig);
+}
+
+fn what_is_done_is_told(store: &mut WorkStore, rig: &mut dyn Rig) {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
+    let progress = |position| Progress { epoch: [0xab; 16], position, fence: 3 };
+    commit(store, |tx| tx.lock_progress(301));
+    for (account, position) in [(303, u64::MAX), (302, 1)] {
+        commit(store, |tx| tx.set_progress(account, &progress(position)));
+    }
+    rig.sql("INSERT INTO stream_progress (account_id, epoch, position, fence) VALUES (304, 'not ours', 1, 1)");
+    let mut all = store.run(|tables| tables.all_progress()).unwrap();
+    all.retain(|(account, _)| (301..=304).contains(account));
+    // One that was only locked, and one that nobody can read, are not there.
+    assert_eq!(all, [(302, progress(1)), (303, progress(u64::MAX))]);
+    rig.sql("DELETE FROM stream_progress WHERE account_id BETWEEN 301 AND 304");
+
+    let binance = system(rig, "binance");
+    assert!(commit(store, |tx| audit(tx, 101, binance, &columns("1", "c"), later(0), "done-1")));
+    let mut found = store.run(|tables| tables.audited_keys(&texts(&["done-2", "done-1", "do'ne"]))).unwrap();
+    found.sort_unstable();
+    assert_eq!(found, ["done-1"]);
+    assert_eq!(store.run(|tables| tables.audited_keys(&[])).unwrap(), [""; 0]);
+    rig.sql("DELETE FROM api_data_stream WHERE idempotency_key = 'done-1'");
+
+    let failed = |uuid| FailedJob {
+        uuid,
+        connection: "redis",
+        queue: "user-data-stream",
+        payload: "{}",
+        exception: "why",
+        failed_at: later(0),
+    };
+    store.run(|tables| tables.insert_failed_job(&failed("failed-1"))).unwrap();
+    assert_eq!(store.run(|tables| tables.failed_uuids(&texts(&["failed-1", "failed-2"]))).unwrap(), ["failed-1"]);
+    rig.sql("DELETE FROM failed_jobs WHERE uuid = 'failed-1'");
 }
 
 fn progress_is_of_one_account(store: &mut WorkStore) {
@@ -182,6 +219,23 @@ fn an_audit_row_is_exact_and_there_once(store: &mut WorkStore, rig: &mut dyn Rig
     assert_eq!((found.account_id, found.api_system_id, &found.columns), (101, binance, &full));
     assert_eq!((found.received_at, found.raw_payload.as_str(), found.idempotency_key.as_str()), (AT, raw, "full"));
     assert_eq!(found.created_at.is_some(), keeps_millis, "{:?}", found.created_at);
+
+    // Rows that go together are the same rows, in their order, and each is asked after once.
+    let [first, second] = ["ahead 1", "ahead 2"].map(|key| AuditRow { idempotency_key: key, ..row });
+    let inserted = commit(store, |tx| {
+        tx.insert_audit_ahead(&[first, row, second, first])?;
+        [first, row, second, first].iter().map(|row| tx.insert_audit(row)).collect::<Result<Vec<_>>>()
+    });
+    assert_eq!(inserted, [true, false, true, false]);
+    let rows = store.run(|tables| tables.audit_of_order("18446744073709551615", Some(101), 9)).unwrap();
+    let keys: Vec<&str> = rows.iter().map(|row| row.idempotency_key.as_str()).collect();
+    assert_eq!(keys, ["full", "ahead 1", "ahead 2"]);
+    for ahead in &rows[1..] {
+        assert!(ahead.id > found.id && ahead.created_at.is_some() == keeps_millis);
+        let key = &found.idempotency_key;
+        let (id, created_at) = (found.id, found.created_at);
+        assert_eq!(AuditRecord { id, created_at, idempotency_key: key.clone(), ..ahead.clone() }, found);
+    }
 
     // What no column holds is NULL; what just fits is kept.
     for (event_time, kept) in [
@@ -463,9 +517,12 @@ fn decisions_are_kept_to_the_microsecond(store: &mut WorkStore) {
         decided_at: later(999_999),
     };
     let first = decision("k-1", Some(1), "rank guard: FILLED > NEW, 我".to_owned());
-    commit(store, |tx| tx.insert_decision(&first));
-    commit(store, |tx| tx.insert_decision(&decision("k-1", Some(2), "a second".to_owned())));
-    commit(store, |tx| tx.insert_decision(&decision("k-2", None, "我".repeat(300) + "\0")));
+    commit(store, |tx| tx.insert_decision(&first, &[]));
+    // A later decision is dropped, unless it replaces one by that rule.
+    let second = decision("k-1", Some(2), "a second".to_owned());
+    commit(store, |tx| tx.insert_decision(&second, &[]));
+    commit(store, |tx| tx.insert_decision(&second, &["unknown_order", "rank"]));
+    commit(store, |tx| tx.insert_decision(&decision("k-2", None, "我".repeat(300) + "\0"), &[]));
     let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<String>>();
     assert_eq!(store.run(|tables| tables.decisions(Some(1), &[])).unwrap(), std::slice::from_ref(&first));
     let both = store.run(|tables| tables.decisions(Some(1), &keys(&["k-2", "k'3"]))).unwrap();
@@ -474,6 +531,17 @@ fn decisions_are_kept_to_the_microsecond(store: &mut WorkStore) {
     assert_eq!(store.run(|tables| tables.decisions(None, &keys(&["k-1"]))).unwrap(), [first]);
     assert_eq!(store.run(|tables| tables.decisions(None, &[])).unwrap(), []);
     assert_eq!(store.run(|tables| tables.decisions(Some(2), &[])).unwrap(), []);
+    let effect = DecisionRow {
+        rule: "applied".to_owned(),
+        identity: ([1; 16], 7),
+        job_uuid: "another".to_owned(),
+        reserved_at: later(1_000_001),
+        decided_at: later(2_000_003),
+        ..second
+    };
+    commit(store, |tx| tx.insert_decision(&effect, &["unknown_order", "rank_guard"]));
+    assert_eq!(store.run(|tables| tables.decisions(None, &keys(&["k-1"]))).unwrap(), std::slice::from_ref(&effect));
+    assert_eq!(store.run(|tables| tables.decisions(Some(1), &[])).unwrap(), []);
 }
 
 fn a_failed_job_is_recorded_whatever_it_holds(store: &mut WorkStore, rig: &mut dyn Rig) {
@@ -610,4 +678,61 @@ fn old_audit_rows_go_in_batches(store: &mut WorkStore, rig: &mut dyn Rig) {
     assert_eq!(delete(later(45_000), 100), 1);
     assert_eq!(delete(later(45_000), 100), 0);
     assert_eq!(rig.one("SELECT idempotency_key FROM api_data_stream").unwrap(), "row 4");
+}
+
+fn old_intents_and_decisions_go_in_batches(store: &mut WorkStore, rig: &mut dyn Rig) {
+    rig.sql("DELETE FROM workflow_intents; DELETE FROM stream_decisions");
+    for n in 0..6 {
+        let at = later(n * 10_000);
+        let intent = NewIntent {
+            name: "ApplyWapJob",
+            position_id: 11,
+            account_id: 101,
+            order_id: None,
+            arguments: "{}".to_owned(),
+            queue: "positions",
+            live_key: format!("live {n}"),
+            dedupe: format!("{n}"),
+            at,
+        };
+        let decision = DecisionRow {
+            idempotency_key: format!("{n}"),
+            account_id: 101,
+            order_id: None,
+            identity: ([1; 16], n as u64),
+            job_uuid: String::new(),
+            rule: "applied".to_owned(),
+            note: String::new(),
+            reserved_at: at,
+            decided_at: at,
+        };
+        assert!(commit(store, |tx| tx.insert_decision(&decision, &[]).and_then(|()| tx.insert_intent(&intent))));
+    }
+    // 0 is finished and not pushed, 1 is neither, the others are pushed.
+    rig.sql("UPDATE workflow_intents SET finished_at = created_at WHERE dedupe = '0'");
+    rig.sql("UPDATE workflow_intents SET pushed_at = created_at WHERE dedupe NOT IN ('0', '1')");
+    let before = later(40_000);
+    let mut intents = |only_pushed, limit| {
+        let deleted = store.run(|tables| tables.delete_intents_before(before, only_pushed, limit)).unwrap();
+        (
+            deleted,
+            rig.one("SELECT count(*) FROM workflow_intents").unwrap(),
+            rig.one("SELECT min(dedupe) FROM workflow_intents").unwrap(),
+        )
+    };
+    let told = |deleted, left: &str, first: &str| (deleted, left.to_owned(), first.to_owned());
+    assert_eq!(intents(true, 0), told(0, "6", "0"));
+    assert_eq!(intents(true, 2), told(2, "4", "1"), "the oldest, but not the one that waits for its push");
+    assert_eq!(intents(true, 100), told(1, "3", "1"), "not what was decided then");
+    assert_eq!(intents(true, 100), told(0, "3", "1"));
+    assert_eq!(intents(false, 100), told(1, "2", "4"), "where nobody pushes, none waits for it");
+
+    let mut decisions = |limit| {
+        let deleted = store.run(|tables| tables.delete_decisions_before(before, limit)).unwrap();
+        (deleted, rig.one("SELECT min(idempotency_key) FROM stream_decisions").unwrap())
+    };
+    assert_eq!(decisions(0), (0, "0".to_owned()));
+    assert_eq!(decisions(3), (3, "3".to_owned()));
+    assert_eq!(decisions(100), (1, "4".to_owned()));
+    assert_eq!(decisions(100), (0, "4".to_owned()));
 }

@@ -1,6 +1,7 @@
 //! Promises of the dispatcher alone: a server that lost what it had taken is filled again from the record behind the last
 //! one that it kept; a record of which no job can be made stops nobody; what the spool can no longer read lies in a gap.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,13 +11,16 @@ use kraite_streams::domain::{Clock, Mono, Now, Random, Wall};
 use kraite_streams::exchange::binance::private_url::SpellingChoice;
 use kraite_streams::queue::{
     Forgot, JobBatch, JobClass, JobReader, JobShape, JobSink, JobWriter, Laravel, LossWindow, PushError,
-    PushErrorClass, Pushed, ServerFacts, SinkHealth, Watermark,
+    PushErrorClass, Pushed, ServerFacts, SinkHealth, Watermark, job_uuid,
 };
 use kraite_streams::spool::{
-    AccountId, Batch, Disk, Entry, Epoch, ExchangeId, Gap, Kind, MemDisk, Opened, SpoolConfig, open,
+    AccountId, Batch, Disk, Entry, Epoch, ExchangeId, Gap, Identity, Kind, MemDisk, Opened, SpoolConfig, open,
 };
 use kraite_streams::user_data::account::{Account, AccountConfig};
-use kraite_streams::user_data::dispatcher::{DispatchConfig, DispatchParts, DispatchWait, Dispatcher};
+use kraite_streams::user_data::apply::audit_key;
+use kraite_streams::user_data::dispatcher::{
+    AppliedEvents, DispatchConfig, DispatchParts, DispatchWait, Dispatcher, EventName,
+};
 use kraite_streams::user_data::gaps::{GapNotice, GapRows};
 use kraite_streams::user_data::lane::{Laid, Lane};
 use kraite_streams::user_data::registry::{AccountCell, Accounts};
@@ -80,6 +84,35 @@ impl GapRows for NoRows {
     }
 }
 
+/// The worker's tables, as far as the dispatcher asks them.
+#[derive(Default)]
+struct Tables {
+    progress: Option<Vec<(AccountId, Identity)>>,
+    audit_keys: BTreeSet<String>,
+    failed_uuids: BTreeSet<String>,
+    /// Questions about events that are answered still.
+    answers: usize,
+    questions: usize,
+}
+
+struct Looking(Arc<Mutex<Tables>>);
+
+impl AppliedEvents for Looking {
+    fn progress(&mut self) -> Option<Vec<(AccountId, Identity)>> {
+        self.0.lock().progress.clone()
+    }
+
+    fn done(&mut self, events: Vec<EventName>) -> Option<Vec<bool>> {
+        let mut tables = self.0.lock();
+        tables.questions += 1;
+        tables.answers = tables.answers.checked_sub(1)?;
+        let is_done = |event: EventName| {
+            tables.audit_keys.contains(&event.audit_key) || tables.failed_uuids.contains(&event.job_uuid)
+        };
+        Some(events.into_iter().map(is_done).collect())
+    }
+}
+
 struct NoLoop;
 
 impl Reading for NoLoop {
@@ -115,6 +148,7 @@ struct Rig {
     memory: Arc<Mutex<Memory>>,
     clock: Arc<Ticks>,
     audited: Arc<AtomicU64>,
+    tables: Arc<Mutex<Tables>>,
 }
 
 /// Writes `frames` frames of account 7 into a spool, in a life of its own, and gives their positions.
@@ -149,6 +183,11 @@ fn account(id: u64, now: Now) -> Account {
 
 impl Rig {
     fn new(disk: &MemDisk, memory: &Arc<Mutex<Memory>>) -> Rig {
+        Rig::with(disk, memory, false)
+    }
+
+    /// `awaits_more`: the database has not said yet which numbers there are.
+    fn with(disk: &MemDisk, memory: &Arc<Mutex<Memory>>, awaits_more: bool) -> Rig {
         let clock = Arc::new(Ticks(AtomicU64::new(100_000)));
         let Opened { appender, syncer, reader, .. } =
             open(disk.clone(), SpoolConfig::default(), Epoch([1; 16]), clock.now()).unwrap();
@@ -158,6 +197,7 @@ impl Rig {
         let spooler = Spooler::new(appender, vec![Arc::clone(&lane)], Arc::clone(&accounts), Box::new(NoLoop));
         let shape = JobShape { job_class: JobClass::parse("Job").unwrap(), laravel: Laravel::V12, horizon: false };
         let audited = Arc::new(AtomicU64::new(0));
+        let tables: Arc<Mutex<Tables>> = Arc::default();
         let parts = DispatchParts {
             reader,
             sink: Box::new(Server(Arc::clone(memory))),
@@ -165,11 +205,14 @@ impl Rig {
             rows: Box::new(NoRows),
             damage: spooler.damage_link(),
             audited: Arc::clone(&audited),
+            applied: Box::new(Looking(Arc::clone(&tables))),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Random::from_seed(1),
         };
-        let dispatcher = Dispatcher::new(parts, DispatchConfig::new(vec![(EXCHANGE, "binance".to_owned())]));
-        Rig { accounts, lane, spooler, dispatcher, syncer, memory: Arc::clone(memory), clock, audited }
+        let mut config = DispatchConfig::new(vec![(EXCHANGE, "binance".to_owned())]);
+        config.awaits_more = awaits_more;
+        let dispatcher = Dispatcher::new(parts, config);
+        Rig { accounts, lane, spooler, dispatcher, syncer, memory: Arc::clone(memory), clock, audited, tables }
     }
 
     /// Until everything is pushed and acknowledged.
@@ -227,6 +270,96 @@ fn a_server_that_forgets_is_filled_again_from_behind_what_it_kept() {
     assert_eq!(rig.jobs()[..200], first);
     rig.dispatcher.show_now();
     assert_eq!(rig.dispatcher.status().lock().rewinds, 3);
+}
+
+/// A worker has applied all but the last ten of 200 frames: of those one is lost with the queue, and one has failed for good.
+/// The queue forgets everything; what is pushed again.
+fn pushed_again(arrange: impl FnOnce(&mut Tables, &[u64])) -> (Vec<usize>, u64, usize) {
+    let disk = MemDisk::new();
+    write(&disk, 200, EXCHANGE);
+    let disk = disk.after_kill();
+    let memory = Arc::default();
+    let mut rig = Rig::new(&disk, &memory);
+    rig.drain();
+    let first = rig.jobs();
+    {
+        let mut tables = rig.tables.lock();
+        tables.progress = Some(vec![(AccountId(7), Identity { epoch: Epoch([9; 16]), position: first[189] })]);
+        let applied = (0..190).filter(|n| ![50, 60].contains(n));
+        tables.audit_keys = applied.map(|n| audit_key(7, 3, format!(r#"{{"n":{n}}}"#).as_bytes())).collect();
+        tables.failed_uuids.insert(job_uuid([9; 16], first[60]));
+        tables.answers = usize::MAX;
+        arrange(&mut tables, &first);
+    }
+    memory.lock().lost = Some(None);
+    write_more(&mut rig, 1);
+    rig.drain();
+    rig.dispatcher.show_now();
+    let again = rig.jobs();
+    let frames = again.iter().filter_map(|position| first.binary_search(position).ok()).collect();
+    let left_out = rig.dispatcher.status().lock().left_out;
+    // Another record, another push: what lies behind the stretch is not asked about.
+    let questions = rig.tables.lock().questions;
+    write_more(&mut rig, 1);
+    rig.drain();
+    assert_eq!((rig.jobs().len(), rig.tables.lock().questions), (1, questions));
+    (frames, left_out, questions)
+}
+
+#[test]
+fn what_is_applied_is_left_out_when_a_queue_is_filled_again() {
+    let everything: Vec<usize> = (0..200).collect();
+    // The one that was lost before a worker had it lies below the account's progress, and comes again.
+    let missing: Vec<usize> = [50].into_iter().chain(190..200).collect();
+    let (frames, left_out, questions) = pushed_again(|_, _| {});
+    assert_eq!((frames, left_out), (missing, 189));
+    assert!((3..=5).contains(&questions), "{questions} questions for 200 records");
+
+    // Where nobody says anything, everything comes again.
+    let all = (everything.clone(), 0, 0);
+    assert_eq!(pushed_again(|tables, _| tables.progress = None), all);
+    assert_eq!(pushed_again(|tables, _| tables.progress = Some(Vec::new())), all);
+    // Another spool's positions say nothing here, nor those that this folder never had, as after a restored backup.
+    let elsewhere = |tables: &mut Tables, epoch, position| {
+        tables.progress = Some(vec![(AccountId(7), Identity { epoch: Epoch([epoch; 16]), position })]);
+    };
+    assert_eq!(pushed_again(|tables, first| elsewhere(tables, 8, first[189])), all);
+    assert_eq!(pushed_again(|tables, first| elsewhere(tables, 9, first[199] + 1_000)), all);
+    assert_eq!(pushed_again(|tables, _| tables.progress.as_mut().unwrap()[0].0 = AccountId(8)).0, everything);
+
+    // A database that goes away in the middle: what was known is left out, the rest comes again.
+    let (frames, left_out, questions) = pushed_again(|tables, _| tables.answers = 1);
+    assert_eq!(questions, 2);
+    assert_eq!((frames.len() as u64 + left_out, frames.last()), (200, Some(&199)));
+    assert!(frames.contains(&50) && frames.is_sorted() && (50..=64).contains(&left_out), "{left_out}");
+}
+
+#[test]
+fn a_record_of_an_exchange_that_is_not_known_yet_waits() {
+    let disk = MemDisk::new();
+    write(&disk, 2, EXCHANGE);
+    let disk = disk.after_kill();
+    write(&disk, 3, ExchangeId(99));
+    let disk = disk.after_kill();
+    write(&disk, 1, EXCHANGE);
+    let disk = disk.after_kill();
+    let memory = Arc::default();
+    let mut rig = Rig::with(&disk, &memory, true);
+    let mut waited = Duration::ZERO;
+    for turn in 0..50 {
+        if let DispatchWait::Time(wait) = rig.dispatcher.turn().wait {
+            waited += wait;
+        } else {
+            assert!(turn < 10, "it turns without a pause");
+        }
+    }
+    rig.dispatcher.show_now();
+    assert_eq!((rig.jobs().len(), rig.dispatcher.status().lock().poisoned), (2, 0));
+    assert!(waited > Duration::from_millis(500), "{waited:?}");
+    rig.dispatcher.know_exchange(ExchangeId(99), "binance");
+    rig.drain();
+    rig.dispatcher.show_now();
+    assert_eq!((rig.jobs().len(), rig.dispatcher.status().lock().poisoned), (4, 0));
 }
 
 /// Another record in the spool, so that there is another push to make.

@@ -15,10 +15,10 @@ use kraite_streams::queue::{
     PushErrorClass, Pushed, SinkHealth, in_process_queue,
 };
 use kraite_streams::spool::{
-    AccountId, Disk, Epoch, ExchangeId, Gap, MemDisk, Opened, SpoolConfig, SyncMode, Syncer, open,
+    AccountId, Disk, Epoch, ExchangeId, Gap, Identity, MemDisk, Opened, SpoolConfig, SyncMode, Syncer, open,
 };
 use kraite_streams::user_data::account::{Account, AccountConfig, Down, KeyNews, Request};
-use kraite_streams::user_data::dispatcher::{DispatchConfig, DispatchParts, Dispatcher};
+use kraite_streams::user_data::dispatcher::{AppliedEvents, DispatchConfig, DispatchParts, Dispatcher, EventName};
 use kraite_streams::user_data::gaps::{GapNotice, GapRows};
 use kraite_streams::user_data::intake::Intake;
 use kraite_streams::user_data::lane::Lane;
@@ -196,6 +196,18 @@ impl GapRows for Rows {
     fn settled(&self) -> u64 {
         let inner = self.0.lock();
         inner.offered - inner.waiting.len() as u64
+    }
+}
+
+/// Consumers in PHP: nobody says what they have applied.
+struct NoTables;
+
+impl AppliedEvents for NoTables {
+    fn progress(&mut self) -> Option<Vec<(AccountId, Identity)>> {
+        None
+    }
+    fn done(&mut self, _: Vec<EventName>) -> Option<Vec<bool>> {
+        None
     }
 }
 
@@ -381,6 +393,7 @@ impl<D: Disk> World<D> {
             rows: Box::new(self.rows.clone()),
             damage: spooler.damage_link(),
             audited: Arc::new(AtomicU64::new(0)),
+            applied: Box::new(NoTables),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             random: self.random.fork(),
         };

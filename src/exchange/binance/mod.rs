@@ -3,6 +3,7 @@
 pub mod account_answers;
 pub mod control;
 mod entry;
+pub mod event_key;
 mod event_type;
 pub mod fact;
 mod grammar;

@@ -41,6 +41,7 @@ keep_alive_max_s = 2700
 liveness_mark_s = 1
 reconcile = "off"
 sync_orders_s = 0
+rotate_h = 0
 threads = 2
 control_threads = 1
 app_key = "base64:geheim+/="

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{PrivateSpelling, SecretUrl, SpoolSync, VenueSettings};
+use crate::domain::limits::ROTATE_AFTER;
 use crate::domain::limits::SYNC_ORDERS_EVERY;
 use crate::ops::encrypter::Cipher;
 use crate::ops::secret::Secret;
@@ -29,6 +30,8 @@ pub struct UserDataSettings {
     pub reconcile: bool,
     /// From one round of the safety net to the next; zero: there is none.
     pub sync_orders: Duration,
+    /// A connection is replaced at this age, before the venue cuts it; zero: never.
+    pub rotate_after: Duration,
     /// Threads that read sockets.
     pub threads: usize,
     /// Threads for REST calls and database rows.
@@ -68,6 +71,7 @@ impl Default for UserDataSettings {
             liveness_mark: Duration::from_secs(10),
             reconcile: true,
             sync_orders: SYNC_ORDERS_EVERY,
+            rotate_after: ROTATE_AFTER,
             threads: 1,
             control_threads: 4,
             app_key: None,

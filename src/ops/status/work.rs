@@ -47,6 +47,10 @@ pub struct WorkStatus {
     pub intents_pushed: u64,
     /// Audit rows that retention has deleted.
     pub audit_deleted: u64,
+    /// Intents that retention has deleted.
+    pub intents_deleted: u64,
+    /// Decisions that retention has deleted.
+    pub decisions_deleted: u64,
     /// Times that the lease was lost with jobs in hand.
     pub leases_lost: u64,
     /// Jobs in hand.

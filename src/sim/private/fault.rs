@@ -66,6 +66,11 @@ pub enum AccountFault {
     },
     /// The next connection of this account answers everything and delivers nothing.
     MuteNext,
+    /// The next connection of this account gets every event this much later.
+    LagNext {
+        /// How much later.
+        delay: Duration,
+    },
     /// The listen key dies now.
     ExpireKey {
         /// How the client hears of it.
@@ -147,7 +152,7 @@ impl ReadFault {
 
 impl AccountFault {
     /// Every kind, with ordinary parameters.
-    pub const ALL: [AccountFault; 28] = [
+    pub const ALL: [AccountFault; 29] = [
         AccountFault::Cut,
         AccountFault::Close,
         AccountFault::HalfFrame,
@@ -164,6 +169,7 @@ impl AccountFault {
         AccountFault::SlowHandshake { delay: Duration::from_millis(1_500) },
         AccountFault::RefuseUpgrade { status: 503 },
         AccountFault::MuteNext,
+        AccountFault::LagNext { delay: Duration::from_millis(100) },
         AccountFault::ExpireKey { notice: ExpiryNotice::Number },
         AccountFault::RotateKey { grace: Duration::from_secs(60) },
         AccountFault::Duplicate,
@@ -198,6 +204,7 @@ impl AccountFault {
             AccountFault::SlowHandshake { .. } => "slow_handshake",
             AccountFault::RefuseUpgrade { .. } => "refuse_upgrade",
             AccountFault::MuteNext => "mute_next",
+            AccountFault::LagNext { .. } => "lag_next",
             AccountFault::ExpireKey { .. } => "expire_key",
             AccountFault::RotateKey { .. } => "rotate_key",
             AccountFault::Duplicate => "duplicate",
@@ -217,6 +224,7 @@ impl AccountFault {
             AccountFault::SlowHandshake { .. }
                 | AccountFault::RefuseUpgrade { .. }
                 | AccountFault::MuteNext
+                | AccountFault::LagNext { .. }
                 | AccountFault::RotateKey { .. }
                 | AccountFault::KeyError { .. }
                 | AccountFault::KeyDelay { .. }

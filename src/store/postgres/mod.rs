@@ -17,6 +17,7 @@ mod reconcile;
 pub mod tls;
 mod user_data;
 mod work;
+mod work_batch;
 mod work_read;
 mod work_transaction;
 mod write;

@@ -12,7 +12,7 @@ use crate::domain::Wall;
 use crate::store::error::{ErrorClass, Result, StoreError};
 use crate::store::user_data_rows::rounded_up;
 use crate::store::work::{End, WorkTables, WorkTransaction};
-use crate::store::work_rows::{AuditRecord, DecisionRow, FailedJob, IntentRow, OrderRow, fitted};
+use crate::store::work_rows::{AuditRecord, DecisionRow, FailedJob, IntentRow, OrderRow, Progress, fitted, progress};
 
 /// Every account of `api_data_stream`, one probe of its index (account_id, received_at) each.
 macro_rules! audited_accounts {
@@ -67,12 +67,21 @@ impl WorkTables for PostgresWork {
         !self.store.is_closed()
     }
 
+    fn statements(&self) -> u64 {
+        self.statements.sent()
+    }
+
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End> {
+        self.statements.count();
         let transaction =
             self.store.client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()?;
-        let mut open = PostgresTransaction { transaction, statements: &mut self.statements, failed: None };
-        let answer = work(&mut open);
-        let PostgresTransaction { transaction, failed, .. } = open;
+        let mut open = PostgresTransaction::new(transaction, &mut self.statements);
+        let mut answer = work(&mut open);
+        if open.failed.is_none() && matches!(answer, Ok(End::Commit)) {
+            answer = open.flush().map(|()| End::Commit);
+        }
+        let PostgresTransaction { transaction, statements, failed, .. } = open;
+        statements.count();
         match (failed, answer) {
             (Some(error), _) | (None, Err(error)) => {
                 // A connection that broke rolls back by itself.
@@ -88,6 +97,31 @@ impl WorkTables for PostgresWork {
                 Ok(End::RollBack)
             }
         }
+    }
+
+    fn all_progress(&mut self) -> Result<Vec<(i64, Progress)>> {
+        let rows = self.rows(
+            "SELECT account_id::bigint, epoch::text, position::text, fence::text FROM stream_progress \
+             WHERE epoch IS NOT NULL ORDER BY account_id",
+            &[],
+        )?;
+        let mut all = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if let Some(found) = progress(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?).flatten() {
+                all.push((row.try_get(0)?, found));
+            }
+        }
+        Ok(all)
+    }
+
+    fn audited_keys(&mut self, keys: &[String]) -> Result<Vec<String>> {
+        let found = "SELECT idempotency_key::text FROM api_data_stream WHERE idempotency_key = ANY ($1::text[])";
+        self.rows(found, &[&keys])?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    fn failed_uuids(&mut self, uuids: &[String]) -> Result<Vec<String>> {
+        let found = "SELECT uuid::text FROM failed_jobs WHERE uuid = ANY ($1::text[])";
+        self.rows(found, &[&uuids])?.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     fn insert_failed_job(&mut self, job: &FailedJob<'_>) -> Result<()> {
@@ -150,6 +184,23 @@ impl WorkTables for PostgresWork {
                  WHERE d.account_id = audited.account_id AND d.received_at < $1::text::timestamptz \
                  ORDER BY d.received_at LIMIT $2::bigint) old LIMIT $2::bigint))"
             ),
+            &[&stamp(before), &i64::from(limit)],
+        )
+    }
+
+    fn delete_intents_before(&mut self, before: Wall, only_pushed: bool, limit: u32) -> Result<u64> {
+        self.execute(
+            "DELETE FROM workflow_intents WHERE id IN (SELECT id FROM (SELECT id, created_at FROM workflow_intents \
+             WHERE NOT $2::boolean OR pushed_at IS NOT NULL OR finished_at IS NOT NULL \
+             ORDER BY id LIMIT $3::bigint) oldest WHERE created_at < $1::text::timestamptz)",
+            &[&stamp(before), &only_pushed, &i64::from(limit)],
+        )
+    }
+
+    fn delete_decisions_before(&mut self, before: Wall, limit: u32) -> Result<u64> {
+        self.execute(
+            "DELETE FROM stream_decisions WHERE id IN (SELECT id FROM (SELECT id, decided_at FROM stream_decisions \
+             ORDER BY id LIMIT $2::bigint) oldest WHERE decided_at < $1::text::timestamptz)",
             &[&stamp(before), &i64::from(limit)],
         )
     }

@@ -78,17 +78,20 @@ pub(super) use {audit_columns, intent_columns, micros, order_columns, position_c
 /// Parameters of a statement, each with its type in the statement's text.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// The session's prepared statements, by their text.
+/// The session's prepared statements, by their text, and how many have been sent.
 #[derive(Default)]
-pub(super) struct Statements(HashMap<&'static str, Statement>);
+pub(super) struct Statements {
+    prepared: HashMap<&'static str, Statement>,
+    sent: u64,
+}
 
 impl Statements {
     fn prepared(&mut self, client: &mut impl GenericClient, text: &'static str) -> Result<Statement> {
-        if let Some(statement) = self.0.get(text) {
+        if let Some(statement) = self.prepared.get(text) {
             return Ok(statement.clone());
         }
         let statement = client.prepare(text)?;
-        self.0.insert(text, statement.clone());
+        self.prepared.insert(text, statement.clone());
         Ok(statement)
     }
 
@@ -100,6 +103,7 @@ impl Statements {
         params: Params<'_>,
     ) -> Result<u64> {
         let statement = self.prepared(client, text)?;
+        self.count();
         Ok(client.execute(&statement, params)?)
     }
 
@@ -111,7 +115,18 @@ impl Statements {
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
         let statement = self.prepared(client, text)?;
+        self.count();
         Ok(client.query(&statement, params)?)
+    }
+
+    /// One more is sent: a round trip each.
+    pub(super) fn count(&mut self) {
+        self.sent += 1;
+    }
+
+    /// How many were sent; preparing one, which happens once a session, is left out.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 }
 

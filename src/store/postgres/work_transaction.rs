@@ -4,6 +4,7 @@
 //! one left it. The account's row of `stream_progress` is locked first and serializes all workers, so what only they write
 //! (`order_progress`, the links, the intents) is settled by then. Decimals, stamps and ids travel as text.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use postgres::{Row, Transaction};
@@ -16,7 +17,7 @@ use crate::store::user_data_rows::{NewGap, epoch_text, position_column, rounded_
 use crate::store::work::WorkTransaction;
 use crate::store::work_rows::{
     AccountFacts, AuditRow, DecisionRow, NewIntent, OrderChange, OrderRow, PositionRow, Progress, column_stamp, fitted,
-    micros_stamp, progress,
+    progress,
 };
 
 /// An open transaction, and the first fault in it: after one the server answers COMMIT with a ROLLBACK and no error.
@@ -24,15 +25,48 @@ pub(super) struct PostgresTransaction<'a> {
     pub(super) transaction: Transaction<'a>,
     pub(super) statements: &'a mut Statements,
     pub(super) failed: Option<StoreError>,
+    /// As read together with its progress.
+    account: Option<AccountFacts>,
+    /// Keys of audit rows that are inserted ahead, and whether they were new; asked for once.
+    pub(super) audited: HashMap<String, bool>,
+    /// Written in one statement before the commit: nothing in a transaction reads them.
+    decisions: Vec<DecisionRow>,
+    /// Keys of those that may take the place of an earlier one, and the rules of such.
+    pub(super) replacing: Vec<String>,
+    pub(super) replaced: Vec<String>,
 }
 
-impl PostgresTransaction<'_> {
-    fn execute(&mut self, text: &'static str, params: Params<'_>) -> Result<u64> {
+impl<'a> PostgresTransaction<'a> {
+    pub(super) fn new(transaction: Transaction<'a>, statements: &'a mut Statements) -> Self {
+        let (audited, decisions) = (HashMap::new(), Vec::new());
+        let (replacing, replaced) = (Vec::new(), Vec::new());
+        PostgresTransaction {
+            transaction,
+            statements,
+            failed: None,
+            account: None,
+            audited,
+            decisions,
+            replacing,
+            replaced,
+        }
+    }
+
+    /// Writes what waits for the commit.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        if self.decisions.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.decisions);
+        self.insert_decisions(&rows)
+    }
+
+    pub(super) fn execute(&mut self, text: &'static str, params: Params<'_>) -> Result<u64> {
         let answer = self.statements.execute(&mut self.transaction, text, params);
         self.noted(answer)
     }
 
-    fn rows(&mut self, text: &'static str, params: Params<'_>) -> Result<Vec<Row>> {
+    pub(super) fn rows(&mut self, text: &'static str, params: Params<'_>) -> Result<Vec<Row>> {
         let answer = self.statements.rows(&mut self.transaction, text, params);
         self.noted(answer)
     }
@@ -52,11 +86,15 @@ impl PostgresTransaction<'_> {
 
     fn progress_row(&mut self, account_id: i64) -> Result<Option<Option<Progress>>> {
         let rows = self.rows(
-            "SELECT epoch::text, position::text, fence::text FROM stream_progress WHERE account_id = $1::bigint \
-             FOR UPDATE",
+            "SELECT p.epoch::text, p.position::text, p.fence::text, a.id::bigint, a.api_system_id::bigint, \
+             coalesce(a.on_hedge_mode::int, 0) <> 0 FROM stream_progress p LEFT JOIN accounts a ON a.id = p.account_id \
+             WHERE p.account_id = $1::bigint FOR UPDATE OF p",
             &[&account_id],
         )?;
         let Some(row) = rows.first() else { return Ok(None) };
+        if let Some(id) = row.try_get(3)? {
+            self.account = Some(AccountFacts { id, api_system_id: row.try_get(4)?, on_hedge_mode: row.try_get(5)? });
+        }
         let found = progress(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         found.map(Some).ok_or_else(|| unreadable_progress(account_id))
     }
@@ -86,6 +124,9 @@ impl WorkTransaction for PostgresTransaction<'_> {
     }
 
     fn insert_audit(&mut self, row: &AuditRow<'_>) -> Result<bool> {
+        if let Some(is_new) = self.audited.get_mut(row.idempotency_key) {
+            return Ok(std::mem::take(is_new));
+        }
         let columns = row.columns;
         let inserted = self.execute(
             "INSERT INTO api_data_stream (account_id, api_system_id, raw_event_type, event_type, exchange_order_id, \
@@ -131,7 +172,14 @@ impl WorkTransaction for PostgresTransaction<'_> {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
+    fn insert_audit_ahead(&mut self, rows: &[AuditRow<'_>]) -> Result<()> {
+        self.insert_audits(rows)
+    }
+
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>> {
+        if let Some(account) = self.account.filter(|account| account.id == account_id) {
+            return Ok(Some(account));
+        }
         let rows = self.rows(
             "SELECT id::bigint, api_system_id::bigint, coalesce(on_hedge_mode::int, 0) <> 0 FROM accounts \
              WHERE id = $1::bigint",
@@ -299,26 +347,18 @@ impl WorkTransaction for PostgresTransaction<'_> {
         Ok(inserted > 0)
     }
 
-    fn insert_decision(&mut self, decision: &DecisionRow) -> Result<()> {
-        let (epoch, position) = decision.identity;
-        self.execute(
-            "INSERT INTO stream_decisions (idempotency_key, account_id, order_id, epoch, position, job_uuid, rule, note, \
-             reserved_at, decided_at) \
-             VALUES ($1::text, $2::bigint, $3::bigint, $4::text, $5::text::numeric, $6::text, $7::text, $8::text, \
-             $9::text::timestamptz, $10::text::timestamptz) ON CONFLICT (idempotency_key) DO NOTHING",
-            &[
-                &decision.idempotency_key,
-                &decision.account_id,
-                &decision.order_id,
-                &epoch_text(epoch),
-                &position.to_string(),
-                &fitted(&decision.job_uuid, 255),
-                &fitted(&decision.rule, 40),
-                &fitted(&decision.note, 255),
-                &zoned(micros_stamp(decision.reserved_at)),
-                &zoned(micros_stamp(decision.decided_at)),
-            ],
-        )?;
+    fn insert_decision(&mut self, decision: &DecisionRow, replaced: &[&str]) -> Result<()> {
+        if !replaced.is_empty() {
+            self.replacing.push(decision.idempotency_key.clone());
+            self.replaced = replaced.iter().map(|&rule| rule.to_owned()).collect();
+        }
+        // One statement may touch a row once.
+        let key = &decision.idempotency_key;
+        match self.decisions.iter_mut().find(|waiting| waiting.idempotency_key == *key) {
+            Some(waiting) if replaced.contains(&waiting.rule.as_str()) => waiting.clone_from(decision),
+            Some(_) => {}
+            None => self.decisions.push(decision.clone()),
+        }
         Ok(())
     }
 
@@ -349,11 +389,11 @@ pub(super) fn stamp(at: Wall) -> String {
     zoned(at.to_string())
 }
 
-fn zoned(stamp: String) -> String {
+pub(super) fn zoned(stamp: String) -> String {
     stamp + "+00"
 }
 
-fn digits(decimal: Option<&Decimal>) -> Option<&str> {
+pub(super) fn digits(decimal: Option<&Decimal>) -> Option<&str> {
     decimal.map(Decimal::as_str)
 }
 

@@ -1,5 +1,7 @@
 //! The worker's tables on SQLite: [`WorkTables`] over one open file.
 
+use std::cell::Cell;
+
 use rusqlite::{Params, Row, TransactionBehavior};
 
 use super::SqliteStore;
@@ -11,7 +13,9 @@ use crate::domain::Wall;
 use crate::store::error::{Result, StoreError};
 use crate::store::user_data_rows::rounded_up;
 use crate::store::work::{End, WorkTables, WorkTransaction};
-use crate::store::work_rows::{AuditRecord, DecisionRow, FailedJob, IntentRow, OrderRow, fitted};
+use crate::store::work_rows::{
+    AuditRecord, DecisionRow, FailedJob, IntentRow, OrderRow, Progress, fitted, micros_stamp, progress,
+};
 
 /// All statements of the worker stay prepared, and some of the other roles'.
 const STATEMENTS_KEPT: usize = 64;
@@ -19,6 +23,7 @@ const STATEMENTS_KEPT: usize = 64;
 /// An open file as the worker uses it.
 pub struct SqliteWork {
     pub(super) store: SqliteStore,
+    statements: Cell<u64>,
 }
 
 impl SqliteWork {
@@ -26,10 +31,11 @@ impl SqliteWork {
     #[must_use]
     pub fn new(store: SqliteStore) -> SqliteWork {
         store.connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        SqliteWork { store }
+        SqliteWork { store, statements: Cell::new(0) }
     }
 
     pub(super) fn execute(&self, text: &str, params: impl Params) -> Result<u64> {
+        self.count();
         Ok(self.store.connection.prepare_cached(text)?.execute(params)? as u64)
     }
 
@@ -39,9 +45,14 @@ impl SqliteWork {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
+        self.count();
         let mut statement = self.store.connection.prepare_cached(text)?;
         let rows = statement.query_map(params, read)?.collect::<rusqlite::Result<_>>()?;
         Ok(rows)
+    }
+
+    fn count(&self) {
+        self.statements.set(self.statements.get() + 1);
     }
 
     /// Every account of `api_data_stream`, one probe of its index (account_id, received_at) each.
@@ -57,14 +68,26 @@ impl SqliteWork {
     }
 }
 
+/// Texts as `json_each` takes them apart again.
+pub(super) fn json_list<T: serde::Serialize>(texts: &[T]) -> Result<String> {
+    serde_json::to_string(texts).map_err(|error| StoreError::new(crate::store::ErrorClass::Other, error.to_string()))
+}
+
 impl WorkTables for SqliteWork {
     fn is_usable(&self) -> bool {
         self.store.check_file().is_ok()
     }
 
+    fn statements(&self) -> u64 {
+        self.statements.get()
+    }
+
     fn transaction(&mut self, work: &mut dyn FnMut(&mut dyn WorkTransaction) -> Result<End>) -> Result<End> {
         let transaction = self.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut open = SqliteTransaction { connection: &transaction, failed: None };
+        // BEGIN, and how it ends.
+        self.statements.set(self.statements.get() + 2);
+        let mut open =
+            SqliteTransaction { connection: &transaction, statements: &self.statements, failed: None, account: None };
         let answer = work(&mut open);
         let failed = open.failed;
         match (failed, answer) {
@@ -82,6 +105,36 @@ impl WorkTables for SqliteWork {
                 Ok(End::RollBack)
             }
         }
+    }
+
+    fn all_progress(&mut self) -> Result<Vec<(i64, Progress)>> {
+        let rows = self.rows(
+            "SELECT account_id, epoch, CAST(position AS TEXT), CAST(fence AS TEXT) FROM stream_progress \
+             WHERE epoch IS NOT NULL ORDER BY account_id",
+            [],
+            |row| {
+                let field = |at| row.get::<_, Option<String>>(at);
+                let found = progress(field(1)?.as_deref(), field(2)?.as_deref(), field(3)?.as_deref());
+                Ok((row.get(0)?, found.flatten()))
+            },
+        )?;
+        Ok(rows.into_iter().filter_map(|(account, found)| Some((account, found?))).collect())
+    }
+
+    fn audited_keys(&mut self, keys: &[String]) -> Result<Vec<String>> {
+        self.rows(
+            "SELECT idempotency_key FROM api_data_stream WHERE idempotency_key IN (SELECT value FROM json_each(?1))",
+            [json_list(keys)?],
+            |row| row.get(0),
+        )
+    }
+
+    fn failed_uuids(&mut self, uuids: &[String]) -> Result<Vec<String>> {
+        self.rows(
+            "SELECT uuid FROM failed_jobs WHERE uuid IN (SELECT value FROM json_each(?1))",
+            [json_list(uuids)?],
+            |row| row.get(0),
+        )
     }
 
     fn insert_failed_job(&mut self, job: &FailedJob<'_>) -> Result<()> {
@@ -153,6 +206,23 @@ impl WorkTables for SqliteWork {
             }
             Ok(u64::from(limit - left))
         })
+    }
+
+    fn delete_intents_before(&mut self, before: Wall, only_pushed: bool, limit: u32) -> Result<u64> {
+        self.execute(
+            "DELETE FROM workflow_intents WHERE id IN (SELECT id FROM (SELECT id, created_at FROM workflow_intents \
+             WHERE NOT ?2 OR pushed_at IS NOT NULL OR finished_at IS NOT NULL ORDER BY id LIMIT ?3) \
+             WHERE created_at < ?1)",
+            (before.to_string(), only_pushed, limit),
+        )
+    }
+
+    fn delete_decisions_before(&mut self, before: Wall, limit: u32) -> Result<u64> {
+        self.execute(
+            "DELETE FROM stream_decisions WHERE id IN (SELECT id FROM (SELECT id, decided_at FROM stream_decisions \
+             ORDER BY id LIMIT ?2) WHERE decided_at < ?1)",
+            (micros_stamp(before), limit),
+        )
     }
 
     fn audit_of_order(&mut self, id: &str, account: Option<i64>, limit: u32) -> Result<Vec<AuditRecord>> {
@@ -248,8 +318,7 @@ impl WorkTables for SqliteWork {
     }
 
     fn decisions(&mut self, order_id: Option<i64>, keys: &[String]) -> Result<Vec<DecisionRow>> {
-        let keys = serde_json::to_string(keys)
-            .map_err(|error| StoreError::new(crate::store::ErrorClass::Other, error.to_string()))?;
+        let keys = json_list(keys)?;
         self.rows(
             concat!(
                 "SELECT idempotency_key, account_id, order_id, epoch, position, job_uuid, rule, note, ",

@@ -1,10 +1,12 @@
 //! One transaction of the worker on SQLite: [`WorkTransaction`]. `BEGIN IMMEDIATE` makes it the file's only writer, so a
 //! lock of a row is nothing but its reading.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
+use super::work::json_list;
 use super::work_read::{order_columns, order_row, position_columns, position_row};
 use crate::domain::order::OrderStatus;
 use crate::domain::{Decimal, Wall};
@@ -19,11 +21,15 @@ use crate::store::work_rows::{
 /// An open transaction, and the first fault in it: as on PostgreSQL, nothing is kept after one.
 pub(super) struct SqliteTransaction<'a> {
     pub(super) connection: &'a Connection,
+    pub(super) statements: &'a Cell<u64>,
     pub(super) failed: Option<StoreError>,
+    /// As it was read in this transaction: nobody else writes meanwhile.
+    pub(super) account: Option<AccountFacts>,
 }
 
 impl SqliteTransaction<'_> {
     fn execute(&mut self, text: &str, params: impl Params) -> Result<u64> {
+        self.count();
         let answer = self.connection.prepare_cached(text).and_then(|mut statement| statement.execute(params));
         self.noted(answer.map(|rows| rows as u64))
     }
@@ -34,6 +40,7 @@ impl SqliteTransaction<'_> {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
+        self.count();
         let answer =
             self.connection.prepare_cached(text).and_then(|mut statement| statement.query_row(params, read).optional());
         self.noted(answer)
@@ -45,9 +52,14 @@ impl SqliteTransaction<'_> {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
+        self.count();
         let answer =
             self.connection.prepare_cached(text).and_then(|mut statement| statement.query_map(params, read)?.collect());
         self.noted(answer)
+    }
+
+    fn count(&self) {
+        self.statements.set(self.statements.get() + 1);
     }
 
     fn noted<T>(&mut self, answer: rusqlite::Result<T>) -> Result<T> {
@@ -131,11 +143,14 @@ impl WorkTransaction for SqliteTransaction<'_> {
     }
 
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>> {
-        self.row(
-            "SELECT id, api_system_id, coalesce(on_hedge_mode, 0) <> 0 FROM accounts WHERE id = ?1",
-            [account_id],
-            |row| Ok(AccountFacts { id: row.get(0)?, api_system_id: row.get(1)?, on_hedge_mode: row.get(2)? }),
-        )
+        if self.account.is_none_or(|account| account.id != account_id) {
+            self.account = self.row(
+                "SELECT id, api_system_id, coalesce(on_hedge_mode, 0) <> 0 FROM accounts WHERE id = ?1",
+                [account_id],
+                |row| Ok(AccountFacts { id: row.get(0)?, api_system_id: row.get(1)?, on_hedge_mode: row.get(2)? }),
+            )?;
+        }
+        Ok(self.account)
     }
 
     fn find_order(
@@ -299,12 +314,15 @@ impl WorkTransaction for SqliteTransaction<'_> {
         Ok(inserted > 0)
     }
 
-    fn insert_decision(&mut self, decision: &DecisionRow) -> Result<()> {
+    fn insert_decision(&mut self, decision: &DecisionRow, replaced: &[&str]) -> Result<()> {
         let (epoch, position) = decision.identity;
         self.execute(
             "INSERT INTO stream_decisions (idempotency_key, account_id, order_id, epoch, position, job_uuid, rule, note, \
              reserved_at, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
-             ON CONFLICT (idempotency_key) DO NOTHING",
+             ON CONFLICT (idempotency_key) DO UPDATE SET account_id = excluded.account_id, order_id = excluded.order_id, \
+             epoch = excluded.epoch, position = excluded.position, job_uuid = excluded.job_uuid, rule = excluded.rule, \
+             note = excluded.note, reserved_at = excluded.reserved_at, decided_at = excluded.decided_at \
+             WHERE stream_decisions.rule IN (SELECT value FROM json_each(?11))",
             (
                 &decision.idempotency_key,
                 decision.account_id,
@@ -316,6 +334,7 @@ impl WorkTransaction for SqliteTransaction<'_> {
                 fitted(&decision.note, 255),
                 micros_stamp(decision.reserved_at),
                 micros_stamp(decision.decided_at),
+                json_list(replaced)?,
             ),
         )?;
         Ok(())

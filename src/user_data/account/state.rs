@@ -1,9 +1,12 @@
 //! What people are told about an account.
 
+use std::time::Duration;
+
 use super::{Account, Phase};
 use crate::domain::limits::DEGRADED_AFTER;
 use crate::domain::{Now, Wall};
 use crate::exchange::binance::private_url::Spelling;
+use crate::user_data::handover::HandoverCounts;
 
 /// An account's state, in plain values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,23 @@ pub struct AccountState {
     pub is_held: bool,
     /// A sentence that says why it is not well; `None` if it is.
     pub degraded: Option<String>,
+    /// Sockets that took another one's place.
+    pub rotation: RotationState,
+}
+
+/// What came of second sockets, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RotationState {
+    /// Those that took the place of the first.
+    pub done: u64,
+    /// Those that were given up.
+    pub failed: u64,
+    /// When the last one took its place.
+    pub last_at: Option<Wall>,
+    /// How long both were verified before that.
+    pub overlap: Option<Duration>,
+    /// Frames that both brought, what differed, what was late.
+    pub counts: HandoverCounts,
 }
 
 impl Account {
@@ -47,6 +67,18 @@ impl Account {
             last_frame_at: self.heard,
             is_held: self.held.is_some(),
             degraded: self.degraded(now),
+            rotation: self.rotation_state(),
+        }
+    }
+
+    fn rotation_state(&self) -> RotationState {
+        let shown = &self.rotations.shown;
+        RotationState {
+            done: shown.done,
+            failed: shown.failed,
+            last_at: shown.last_at,
+            overlap: shown.overlap,
+            counts: shown.counts,
         }
     }
 

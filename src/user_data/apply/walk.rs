@@ -164,6 +164,12 @@ impl<'a> Walk<'a> {
         let Some(draft) = external_close::replacement(event, &position) else {
             return Ok(None);
         };
+        let orders = self.tx.orders_of_position(id)?;
+        if let Some(own) = external_close::own_conditional(event, &position, &orders) {
+            self.needs_reconcile = true;
+            let note = format!("perhaps what order {own} of position {id} became, and no close by hand: reconcile");
+            return Ok(Some(Decision::new(Rule::PerhapsOurs, note)));
+        }
         let mut decision = Decision::new(Rule::ExternalClose, format!("external close of position {id}"));
         self.write_intent(&draft, &mut decision)?;
         Ok(Some(decision))

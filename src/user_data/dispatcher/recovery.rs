@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::replay::Replay;
 use super::{Dispatcher, Stuck};
 use crate::domain::Mono;
 use crate::domain::limits::{PUSH_FULL_RETRY, PUSH_RETRY_MAX, PUSH_RETRY_MIN, SINK_HEALTH_EVERY};
@@ -84,6 +85,7 @@ impl<D: Disk> Dispatcher<D> {
     pub(super) fn rewind(&mut self, forgot: &Forgot) {
         let reader = &mut self.parts.reader;
         let audited = self.parts.audited.load(Ordering::Acquire);
+        let handed_out = reader.status().positions.dispatched;
         let wanted = match forgot.rewind() {
             Rewind::Behind(kept) => kept.position.saturating_add(1),
             Rewind::ToLastAudited if audited > 0 => audited + 1,
@@ -114,5 +116,8 @@ impl<D: Disk> Dispatcher<D> {
         self.at = 0;
         self.acks.restart(to);
         self.poison.clear();
+        // One that was not over goes on to where it was going.
+        let until = self.replay.take().map_or(0, |replay| replay.until());
+        self.replay = Some(Replay::new(handed_out.max(until)));
     }
 }

@@ -24,6 +24,8 @@ pub struct DispatcherStatus {
     pub stuck: Option<Stuck>,
     /// Times that the server had lost what it had taken.
     pub rewinds: u64,
+    /// Records of rewound stretches that were applied before, and not pushed again.
+    pub left_out: u64,
     /// Records in quarantine because no job can be made of them.
     pub poisoned: u64,
     /// Records acknowledged although their row or quarantine file was still missing.

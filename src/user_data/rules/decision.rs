@@ -33,9 +33,36 @@ pub enum Rule {
     FlatPosition,
     /// An order that is none of ours closed a position.
     ExternalClose,
+    /// An unknown order closed a position, and may be what a conditional order of ours has become.
+    PerhapsOurs,
 }
 
 impl Rule {
+    /// Those by which nothing came of an event. It may be otherwise when the event comes again: its order may be there then, or
+    /// its execution type allowed.
+    pub const WITHOUT_EFFECT: [Rule; 10] = [
+        Rule::Shadow,
+        Rule::Audited,
+        Rule::NotOnAllowlist,
+        Rule::UnknownOrder,
+        Rule::OtherSystem,
+        Rule::UnknownStatus,
+        Rule::RankGuard,
+        Rule::Older,
+        Rule::Unchanged,
+        Rule::PerhapsOurs,
+    ];
+
+    /// Words of the decisions that one by this rule replaces, where the event comes again: an effect replaces none, and
+    /// everything else nothing, so that `trace` tells what first came of an event.
+    #[must_use]
+    pub fn replaces(self) -> Vec<&'static str> {
+        match Rule::WITHOUT_EFFECT.contains(&self) {
+            true => Vec::new(),
+            false => Rule::WITHOUT_EFFECT.iter().map(|rule| rule.as_str()).collect(),
+        }
+    }
+
     /// The word, at most 40 characters.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +82,7 @@ impl Rule {
             Rule::Applied => "applied",
             Rule::FlatPosition => "flat_position",
             Rule::ExternalClose => "external_close",
+            Rule::PerhapsOurs => "perhaps_ours",
         }
     }
 }

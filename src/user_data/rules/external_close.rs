@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::flat::is_meant;
 use super::intent::{Draft, IntentKind};
-use crate::domain::order::{ACTIVE_POSITIONS, Direction, OrderStatus, PositionSide, Side};
+use crate::domain::Decimal;
+use crate::domain::order::{ACTIVE_POSITIONS, Direction, OrderKind, OrderStatus, PositionSide, Side};
 use crate::exchange::projection::Projection;
-use crate::store::work_rows::{AccountFacts, PositionRow};
+use crate::store::work_rows::{AccountFacts, OrderRow, PositionRow};
 
 /// Whether the event may be such a fill: all of an order's quantity, not the venue's own doing, symbol and side known. That
 /// no local order has one of its ids is the caller's to know.
@@ -43,16 +44,53 @@ fn closes(event: &Projection, account: &AccountFacts, position: &PositionRow) ->
     }
 }
 
+/// The position's own conditional order, by its id, whose real order the fill may be: that order's id is not known before the
+/// first event that names it (`ai`), and its fill may come before.
+///
+/// Evidence, all of it: a conditional order that closes the position, of this quantity or of the position's; it still stood
+/// when the fill was made; and its trigger had begun, or the fill's price is where the trigger is, or beyond. A close by hand at
+/// such a price is taken for the stop's as well: then no workflow starts, and a reconcile has to tell.
+pub(crate) fn own_conditional(event: &Projection, position: &PositionRow, orders: &[OrderRow]) -> Option<i64> {
+    let filled = event.original_quantity.as_ref().or(event.filled_quantity.as_ref());
+    let found = orders.iter().find(|order| {
+        let is_closing = order.is_algo && matches!(order.kind, OrderKind::StopMarket | OrderKind::ProfitMarket);
+        let placed = order.quantity.as_ref().filter(|quantity| quantity.is_positive());
+        is_closing && placed.is_none_or(|placed| Some(placed) == filled) && stood(order, event) && {
+            order.status == OrderStatus::Triggering.as_str() || is_through_trigger(event, position, order)
+        }
+    });
+    found.map(|order| order.id)
+}
+
+/// Whether the order had not been triggered or ended before the fill. What it became since does not matter: an event that comes
+/// again finds what it found at first.
+fn stood(order: &OrderRow, event: &Projection) -> bool {
+    let stands = matches!(OrderStatus::of_column(&order.status), OrderStatus::New | OrderStatus::Triggering);
+    let changed_at = order.last.as_ref().map(|mark| mark.transaction_time_ms);
+    stands || event.transaction_time_ms.is_some_and(|filled_at| changed_at.is_some_and(|at| at >= filled_at))
+}
+
+fn is_through_trigger(event: &Projection, position: &PositionRow, order: &OrderRow) -> bool {
+    let Some((trigger, price)) = order.price.as_ref().filter(|price| price.is_positive()).zip(paid(event)) else {
+        return false;
+    };
+    match (order.kind, position.direction) {
+        (OrderKind::StopMarket, Direction::Long) | (OrderKind::ProfitMarket, Direction::Short) => price <= trigger,
+        _ => price >= trigger,
+    }
+}
+
+/// The fill's price: the average, else the last.
+fn paid(event: &Projection) -> Option<&Decimal> {
+    [&event.average_price, &event.last_filled_price].into_iter().flatten().find(|price| price.is_positive())
+}
+
 /// The workflow for a locked position; `None` where it is not active any more.
 pub(crate) fn replacement(event: &Projection, position: &PositionRow) -> Option<Draft> {
     if !ACTIVE_POSITIONS.contains(&&*position.status) {
         return None;
     }
-    let price = [&event.average_price, &event.last_filled_price]
-        .into_iter()
-        .flatten()
-        .find(|price| price.is_positive())
-        .map(|price| price.as_str());
+    let price = paid(event).map(Decimal::as_str);
     let order = event.exchange_order_id.as_deref().or(event.client_order_id.as_deref()).unwrap_or("without an id");
     Some(Draft {
         kind: IntentKind::ExternalClose,

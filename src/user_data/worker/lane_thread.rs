@@ -35,7 +35,9 @@ impl LaneThread {
     pub fn run(mut self, is_stopping: &dyn Fn() -> bool) {
         while !is_stopping() {
             if let Some(piece) = self.lanes.take(&*self.clock, WORK_IDLE_MAX) {
+                let before = self.store.statements();
                 let verdict = self.work(&piece);
+                self.meters.lock().status.statements += self.store.statements() - before;
                 self.lanes.put_down(&piece, verdict, self.clock.now());
             }
         }

@@ -14,7 +14,7 @@
 //! - what is in hand is bounded. Jobs of a lane that does not move stay in hand: where one account alone waits for very long (a
 //!   row that somebody keeps locked), its jobs may in the end take all the room.
 //!
-//! The [`relay`] pushes intents afterwards, [`retention`] deletes old audit rows; both belong to the holder of the lease.
+//! The [`relay`] pushes intents afterwards, [`retention`] deletes old rows; both belong to the holder of the lease.
 
 pub mod disorder;
 mod failing;
@@ -42,7 +42,7 @@ pub use self::lane_thread::NEEDS_RECONCILE_REASON;
 use self::lanes::{LaneBounds, LaneCounts, Lanes};
 use self::relay::{Relay, RelayParts};
 use self::reserver::Reserver;
-use self::retention::Retention;
+use self::retention::{Retention, Table};
 use self::status::{Meters, WorkerStatus};
 pub use self::transact::Apply;
 use crate::domain::limits::{WORK_BYTES_MAX, WORK_HELD_NAMED_MAX};
@@ -76,7 +76,7 @@ pub struct WorkConfig {
     pub queue: String,
     /// `api_systems.canonical` of the venue.
     pub canonical: String,
-    /// How long audit rows are kept; `None`: for ever.
+    /// How long audit rows, intents and decisions are kept; `None`: for ever.
     pub audit_keep: Option<Duration>,
 }
 
@@ -176,6 +176,7 @@ impl Worker {
             let stop = Arc::clone(&stop);
             move || reserver.run(&|| stop.load(Ordering::Acquire))
         })?);
+        let relays = parts.relay.is_some();
         if let Some(relay) = parts.relay {
             let (meters, clock) = (Arc::clone(&meters), Arc::clone(&parts.clock));
             let mut relay = Relay::new(relay, (parts.store)(), meters, clock, parts.random.fork());
@@ -183,7 +184,8 @@ impl Worker {
             worker.upkeep.push(spawn("work-relay", move || repeat(&stop, || relay.turn(&lanes)))?);
         }
         if let Some(keep) = config.audit_keep {
-            let mut retention = Retention { store: (parts.store)(), keep, meters, clock: parts.clock };
+            let (store, clock) = ((parts.store)(), parts.clock);
+            let mut retention = Retention { store, keep, relays, policy, meters, clock, table: Table::default() };
             worker.upkeep.push(spawn("work-retention", move || repeat(&stop, || retention.turn(&lanes)))?);
         }
         Ok(worker)

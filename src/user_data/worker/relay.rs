@@ -1,7 +1,8 @@
 //! The relay: pushes intents that are in the database onto the application's queue, in ascending id, at least once.
 //!
-//! The row is what counts; the push follows it. A push whose answer was lost is repeated with the same bytes, and one whose
-//! mark was lost too: the receiver takes an intent once, by its id. Only the holder of the lease relays.
+//! The row is what counts; the push follows it. A push whose answer was lost is repeated with the same bytes, and one that a
+//! process could not mark before it died is too: the receiver takes an intent once, by its id. Only the holder of the lease
+//! relays.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use super::lanes::Lanes;
 use super::retry::retry_after;
 use super::status::Meters;
-use crate::domain::limits::{RELAY_BATCH_MAX, RELAY_EVERY};
+use crate::domain::limits::{RELAY_BATCH_MAX, RELAY_EVERY, RELAY_RUNS_MAX};
 use crate::domain::{Clock, Random};
 use crate::queue::{IntentJob, IntentJobWriter, JobBatch, JobShape, JobSink};
 use crate::store::WorkStore;
@@ -41,6 +42,8 @@ pub(super) struct Relay {
     /// By queue and class.
     sinks: HashMap<(String, String), Box<dyn JobSink>>,
     batch: JobBatch,
+    /// Pushed, and not marked yet: the database was away or busy. Marked before anything else is pushed.
+    unmarked: Vec<i64>,
     meters: Arc<Mutex<Meters>>,
     clock: Arc<dyn Clock>,
     random: Random,
@@ -62,6 +65,7 @@ impl Relay {
             writers: HashMap::new(),
             sinks: HashMap::new(),
             batch: JobBatch::new(),
+            unmarked: Vec::new(),
             meters,
             clock,
             random,
@@ -75,12 +79,11 @@ impl Relay {
             return RELAY_EVERY;
         }
         match self.push() {
-            Ok(pushed) => {
+            Ok(is_more) => {
                 self.failures = 0;
                 let mut meters = self.meters.lock();
                 meters.status.relay_stuck = None;
-                meters.status.intents_pushed += pushed as u64;
-                if pushed >= RELAY_BATCH_MAX as usize { Duration::ZERO } else { RELAY_EVERY }
+                if is_more { Duration::ZERO } else { RELAY_EVERY }
             }
             Err(why) => {
                 let mut meters = self.meters.lock();
@@ -94,14 +97,17 @@ impl Relay {
         }
     }
 
-    /// Pushes the oldest intents, run by run of one queue and class, so that their order is that of their ids.
-    fn push(&mut self) -> Result<usize, String> {
+    /// Pushes the oldest intents, run by run of one queue and class, so that their order is that of their ids; a few runs at a
+    /// time. Whether more may wait.
+    fn push(&mut self) -> Result<bool, String> {
+        self.mark()?;
         let rows = self
             .store
             .run(|tables| tables.unpushed_intents(RELAY_BATCH_MAX))
             .map_err(|error| error.sentence().to_owned())?;
         let mut rest = rows.as_slice();
-        while let Some(first) = rest.first() {
+        for _ in 0..RELAY_RUNS_MAX {
+            let Some(first) = rest.first() else { break };
             let place = self.place_of(first);
             let mut run = 1;
             while run < rest.len() && self.place_of(&rest[run]) == place {
@@ -110,7 +116,7 @@ impl Relay {
             let pushed = self.push_run(&rest[..run], place)?;
             rest = &rest[pushed..];
         }
-        Ok(rows.len())
+        Ok(!rest.is_empty() || rows.len() >= RELAY_BATCH_MAX as usize)
     }
 
     /// Queue and class of an intent's job.
@@ -140,10 +146,23 @@ impl Relay {
         let open = &mut self.open;
         let sink = self.sinks.entry(place).or_insert_with_key(|(queue, _)| open(queue, shape));
         sink.push(&self.batch).map_err(|error| error.text)?;
+        let pushed = ids.len();
+        self.meters.lock().status.intents_pushed += pushed as u64;
+        self.unmarked.append(&mut ids);
+        self.mark()?;
+        Ok(pushed)
+    }
+
+    fn mark(&mut self) -> Result<(), String> {
+        if self.unmarked.is_empty() {
+            return Ok(());
+        }
+        let (unmarked, at) = (&self.unmarked, self.clock.now().wall);
         self.store
-            .run(|tables| tables.intents_pushed(&ids, now.wall))
+            .run(|tables| tables.intents_pushed(unmarked, at))
             .map_err(|error| format!("pushed, and not marked: {}", error.sentence()))?;
-        Ok(ids.len())
+        self.unmarked.clear();
+        Ok(())
     }
 }
 

@@ -18,6 +18,8 @@ pub struct WorkerStatus {
     pub gaps: u64,
     /// Transactions that carried them.
     pub transactions: u64,
+    /// Statements that applying took, those of `BEGIN` and `COMMIT` and of attempts in vain included.
+    pub statements: u64,
     /// Jobs that were applied although a record before them had not come.
     pub disorder: u64,
     /// Attempts in vain for which no job is to blame.
@@ -42,6 +44,10 @@ pub struct WorkerStatus {
     pub relay_stuck: Option<String>,
     /// Audit rows that retention has deleted.
     pub deleted: u64,
+    /// Intents that retention has deleted.
+    pub intents_deleted: u64,
+    /// Decisions that retention has deleted.
+    pub decisions_deleted: u64,
     /// Why retention waits.
     pub retention_stuck: Option<String>,
     /// Times that the lease was lost while jobs were in hand.

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use super::disorder::{self, Turn};
 use super::job::{JobContent, LaneJob};
 use super::lanes::Piece;
+use crate::domain::limits::WORK_AUDIT_AHEAD_BYTES_MAX;
 use crate::domain::{Clock, Wall};
 use crate::store::work::{End, WorkTransaction};
 use crate::store::work_rows::Progress;
 use crate::store::{Result, StoreError, WorkStore};
-use crate::user_data::apply::{AuditOutcome, JobEvent, Outcome, Policy};
+use crate::user_data::apply::{AuditOutcome, JobEvent, Outcome, Policy, audit_ahead};
 
 /// What applies one job: [`crate::user_data::apply::apply`], or what a test puts around it.
 pub type Apply = Arc<dyn Fn(&mut dyn WorkTransaction, &JobEvent<'_>, &Policy, Wall) -> Result<Outcome> + Send + Sync>;
@@ -64,6 +65,14 @@ pub fn transact(
                     fenced = Some(by);
                     return Ok(End::RollBack);
                 }
+                let straight = straight_run(piece, progress.as_ref());
+                if straight > 1 {
+                    let events: Vec<_> = piece.jobs[..straight]
+                        .iter()
+                        .filter_map(|job| Some(event_of(job, job.content.as_ref().ok()?, canonical)))
+                        .collect();
+                    audit_ahead(tx, &events)?;
+                }
                 for (index, job) in piece.jobs.iter().enumerate() {
                     at = index;
                     let Ok(content) = &job.content else { break };
@@ -104,6 +113,26 @@ pub fn transact(
             Ended::Panicked(at, said(&*panic))
         }
     }
+}
+
+/// How many of the piece's first jobs are certain to be applied one after the other: each names the one before it. Only their
+/// audit rows may be written ahead, since a row of a job that then has to wait would stand before that of its predecessor.
+fn straight_run(piece: &Piece, progress: Option<&Progress>) -> usize {
+    let (mut run, mut bytes, mut before) = (0, 0, None);
+    for job in &piece.jobs {
+        let Ok(JobContent { place: Some(place), raw, .. }) = &job.content else { break };
+        let follows = match before {
+            None => !matches!(disorder::turn(progress, piece.passed, place), Turn::Missing(_)),
+            Some((epoch, position)) => place.epoch == epoch && place.previous == Some(position),
+        };
+        bytes += raw.len();
+        if !follows || bytes > WORK_AUDIT_AHEAD_BYTES_MAX {
+            break;
+        }
+        before = Some((place.epoch, place.position));
+        run += 1;
+    }
+    run
 }
 
 fn event_of<'a>(job: &'a LaneJob, content: &'a JobContent, canonical: &'a str) -> JobEvent<'a> {

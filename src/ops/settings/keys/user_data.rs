@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Key, REST_EXPECTS, SWITCH, number, one_of, text};
+use crate::domain::limits::ROTATE_HOURS_MAX;
 use crate::ops::encrypter::Cipher;
 use crate::ops::secret::Secret;
 use crate::ops::settings::values::{private_url, rest_base, spool_folder};
@@ -104,6 +105,19 @@ pub(super) const KEYS: &[Key] = &[
         &[
             "From one round of the safety net to the next: the orders of every account with open orders or positions are compared",
             "with the venue's. 0: never; `kraite-streams sync-orders` does it from cron.",
+        ],
+    ),
+    number(
+        ("user_data", "rotate_h"),
+        "h",
+        0..=ROTATE_HOURS_MAX,
+        (
+            |s, hours| s.user_data.rotate_after = Duration::from_secs(hours * 3_600),
+            |s| s.user_data.rotate_after.as_secs() / 3_600,
+        ),
+        &[
+            "A connection is replaced at this age, give or take 1/46 (half an hour of 23 h), while both are read: no frame is",
+            "missed. The venue cuts at 24 h, which costs a gap and a reconcile. 0: connections are left to the venue.",
         ],
     ),
     number(

@@ -115,8 +115,9 @@ pub(super) const KEYS: &[Key] = &[
             |s| u64::from(s.work.audit_retain_days.unwrap_or(0)),
         ),
         &[
-            "How long rows of api_data_stream are kept; older ones are deleted in small batches. 0: for ever, as the",
-            "application itself does. A row is about 1.5 KB. Frames older than this count as new if they ever came again.",
+            "How long rows of api_data_stream, workflow_intents and stream_decisions are kept; older ones are deleted in small",
+            "batches, an intent not before it is pushed. 0: for ever, as the application itself does. An audit row is about",
+            "1.5 KB. Frames older than this count as new if they ever came again.",
         ],
     ),
     number(

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::*;
-use crate::user_data::rules::test_rows::{account, algo_event, decimal, event, position};
+use crate::store::work_rows::OrderMark;
+use crate::user_data::rules::test_rows::{account, algo_event, algo_order, decimal, event, order, position};
 
 /// A fill of an order that nobody here knows.
 fn fill(side: Side, position_side: Option<PositionSide>, reduce_only: Option<bool>) -> Projection {
@@ -113,11 +114,60 @@ fn the_workflow_is_told_what_is_known() {
     }
     for (average, last, price) in [("0", "1.3", Value::from("1.3")), ("", "", Value::Null), ("0", "0", Value::Null)] {
         let event = Projection {
-            average_price: crate::domain::Decimal::parse(average),
-            last_filled_price: crate::domain::Decimal::parse(last),
+            average_price: Decimal::parse(average),
+            last_filled_price: Decimal::parse(last),
             ..event.clone()
         };
         let draft = replacement(&event, &position(41, "active", Direction::Long)).unwrap();
         assert_eq!(draft.arguments["manualClosingPrice"], price, "{average} {last}");
+    }
+}
+
+/// The position's stop is placed at 4.105 for 20.99.
+#[test]
+fn a_fill_where_an_own_stop_stands_may_be_its_own() {
+    use Direction::{Long, Short};
+    let fill = |time, average: &str| Projection {
+        original_quantity: Some(decimal("20.99")),
+        ..event(OrderStatus::Filled, time, "20.99", "0", average)
+    };
+    let with = |status: &str, change: fn(&mut OrderRow)| {
+        let mut stop = algo_order(status);
+        change(&mut stop);
+        stop
+    };
+    let changed_at = |order: &mut OrderRow, at| {
+        order.last = Some(OrderMark { transaction_time_ms: at, filled_quantity: None });
+    };
+    let mut ended_before = algo_order("CANCELLED");
+    changed_at(&mut ended_before, 9);
+    let mut ended_since = algo_order("CANCELLED");
+    changed_at(&mut ended_since, 11);
+    for (direction, stop, average, expected) in [
+        (Long, with("NEW", |_| {}), "4.105", true),
+        (Long, with("NEW", |_| {}), "4.1", true),
+        // Above a long position's stop nothing triggers it: by hand.
+        (Long, with("NEW", |_| {}), "4.106", false),
+        (Short, with("NEW", |_| {}), "4.106", true),
+        (Short, with("NEW", |_| {}), "4.1", false),
+        (Long, with("NEW", |_| {}), "", false),
+        (Long, with("NEW", |stop| stop.price = None), "4.1", false),
+        (Long, with("TRIGGERING", |_| {}), "4.106", true),
+        (Long, with("NEW", |stop| stop.quantity = None), "4.1", true),
+        (Long, with("NEW", |stop| stop.quantity = Some(Decimal::zero())), "4.1", true),
+        (Long, with("NEW", |stop| stop.quantity = Some(decimal("20"))), "4.1", false),
+        (Long, with("NEW", |stop| stop.is_algo = false), "4.1", false),
+        (Long, with("NEW", |stop| stop.kind = OrderKind::Limit), "4.1", false),
+        (Long, with("NEW", |stop| stop.kind = OrderKind::ProfitMarket), "4.1", false),
+        (Long, with("NEW", |stop| stop.kind = OrderKind::ProfitMarket), "4.2", true),
+        // Once it has triggered its real order is known.
+        (Long, with("TRIGGERED", |_| {}), "4.1", false),
+        (Long, with("FILLED", |_| {}), "4.1", false),
+        (Long, ended_before.clone(), "4.1", false),
+        (Long, ended_since.clone(), "4.1", true),
+    ] {
+        let orders = [order(OrderKind::ProfitLimit, "NEW"), OrderRow { id: 12, ..stop }];
+        let found = own_conditional(&fill(10, average), &position(3, "active", direction), &orders);
+        assert_eq!(found, expected.then_some(12), "{direction:?} {:?} {average}", orders[1]);
     }
 }
