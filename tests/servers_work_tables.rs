@@ -18,6 +18,8 @@ use kraite_streams::store::{ErrorClass, SslMode, StoreUrl, WorkStore};
 mod audit_payloads;
 #[path = "support/postgres_server.rs"]
 mod postgres_server;
+#[path = "support/reconcile_tables.rs"]
+mod reconcile_tables;
 #[path = "support/transaction_pooler.rs"]
 mod transaction_pooler;
 #[path = "support/work_tables.rs"]
@@ -128,6 +130,7 @@ fn the_promises_hold_on_tables_of_either_origin_and_across_a_kill() {
             rig.one("SELECT received_at::text FROM api_data_stream WHERE idempotency_key = 'payload 0'").unwrap(),
             "2026-11-23 07:30:15.123"
         );
+        reconcile_tables::hold_reconcile(&mut foreign, &mut rig);
         assert_eq!(rig.one("SELECT count(*) FROM orders WHERE filled_at = '2026-11-23 07:30:15'").unwrap(), "1");
     }
 
@@ -137,6 +140,7 @@ fn the_promises_hold_on_tables_of_either_origin_and_across_a_kill() {
     assert!(!own.is_open());
     server.restart();
     assert_eq!(commit(&mut own, |tx| tx.lock_position(2001)).unwrap().status, "closing", "committed is kept");
+    reconcile_tables::hold_reconcile(&mut own, &mut rig(&server, "postgres"));
 }
 
 #[test]

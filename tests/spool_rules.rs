@@ -279,6 +279,23 @@ fn a_quiet_account_outlives_the_segments_that_told_of_it() {
 }
 
 #[test]
+fn what_was_recovered_is_no_sign_of_life() {
+    let disk = MemDisk::new();
+    let mut opened = begin(&disk, 1, config(), at(0));
+    append(&mut opened, 7, 0, 5).unwrap();
+    let mut batch = Batch::new();
+    let (account, received_at) = (AccountId(7), at(9).wall);
+    let entry = Entry { kind: Kind::Recovered, account, exchange: ExchangeId(0), received_at };
+    batch.push(entry, b"{}", b"").unwrap();
+    opened.appender.append(&mut batch, at(9)).unwrap();
+    assert_eq!(opened.appender.alive_at(account), Some(at(5).wall));
+    opened.syncer.finish(at(10));
+    drop(opened);
+    let opened = begin(&disk.after_crash(Survives::Synced), 2, config(), at(11));
+    assert_eq!(opened.report.accounts[0].alive_at, Some(at(5).wall));
+}
+
+#[test]
 fn always_hands_nothing_out_before_its_sync() {
     let disk = MemDisk::new();
     let mut opened = begin(&disk, 1, SpoolConfig { sync: SyncMode::Always, ..config() }, at(0));

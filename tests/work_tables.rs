@@ -13,6 +13,8 @@ use rusqlite::types::ValueRef;
 
 #[path = "support/audit_payloads.rs"]
 mod audit_payloads;
+#[path = "support/reconcile_tables.rs"]
+mod reconcile_tables;
 #[path = "support/work_tables.rs"]
 mod work_tables;
 use work_tables::{Rig, build_world, commit, hold, in_transaction};
@@ -54,6 +56,7 @@ fn the_promises_hold() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, mut rig) = opened(&folder);
     hold(&mut store, &mut rig, true);
+    reconcile_tables::hold_reconcile(&mut store, &mut rig);
 }
 
 #[test]

@@ -60,6 +60,10 @@ impl WorkTransaction for Recording<'_> {
         self.inner.insert_audit(row)
     }
 
+    fn recorded_of_order(&mut self, account_id: i64, exchange_order_id: &str) -> Result<Vec<String>> {
+        self.inner.recorded_of_order(account_id, exchange_order_id)
+    }
+
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>> {
         self.inner.account(account_id)
     }

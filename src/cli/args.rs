@@ -11,6 +11,7 @@ use super::account_args::AccountsCommand;
 use super::demo::check::Check;
 use super::exit::Exit;
 use super::spool_args::SpoolCommand;
+use super::sync_orders::{SYNC_ORDERS, SyncOrdersArgs};
 use super::trace_args::{AllowlistCommand, TRACE, TraceArgs};
 use crate::domain::Venue;
 
@@ -86,6 +87,9 @@ pub enum Command {
     /// Whose private streams are read: add, list, enable, disable, remove
     #[command(subcommand)]
     Accounts(AccountsCommand),
+    /// Compare local orders with the venue's, and apply what nobody heard
+    #[command(long_about = SYNC_ORDERS)]
+    SyncOrders(SyncOrdersArgs),
     /// The frames on disk: list, show, and replay onto the queue
     #[command(subcommand)]
     Spool(SpoolCommand),

@@ -7,6 +7,7 @@ use super::exit::{CommandError, Exit};
 use super::store::AnyStore;
 use super::{Loaded, seed};
 use crate::daemon::account_wiring;
+use crate::domain::limits::{RECONCILE_WEIGHT_USUAL, SYNC_WEIGHT_USUAL};
 use crate::domain::time::{Clock as _, SystemClock};
 use crate::domain::{Now, Venue};
 use crate::event_loop::SharedWindow;
@@ -20,6 +21,8 @@ use crate::spool::{FolderLook, Holder, SpoolView};
 use crate::store::user_data_rows::AccountRow;
 use crate::store::{ErrorClass, StoreUrl};
 use crate::stream::connect_limiter::ConnectLimit;
+use crate::user_data::reconcile::meter_file::SharedMeter;
+use crate::user_data::weight_meter::WeightClass;
 
 /// Accounts that are named; the rest is counted.
 const NAMED_MAX: usize = 20;
@@ -120,6 +123,22 @@ impl Text {
             net.connect_window.as_secs(),
             time.as_secs()
         ));
+        if settings.user_data.reconcile {
+            let file = net.weight_file.exists().then(|| net.weight_file.clone());
+            let meter = SharedMeter::new(file, net.rest_weight, seed()?);
+            let reconciled = meter.time_for(WeightClass::Reconcile, RECONCILE_WEIGHT_USUAL, accounts as u64, now);
+            let round = meter.time_for(WeightClass::SyncOrders, SYNC_WEIGHT_USUAL, accounts as u64, now);
+            self.line(format_args!(
+                "{} REST weight a minute, {} used: all are reconciled within {} s; a round of sync-orders takes up \
+                 to {} s",
+                net.rest_weight,
+                meter.status(now).used,
+                (time + reconciled).as_secs(),
+                round.as_secs()
+            ));
+        } else {
+            self.line("user_data.reconcile is off: gaps stay rows of stream_gaps");
+        }
         Ok(())
     }
 

@@ -26,6 +26,7 @@ mod spool_replay;
 mod status;
 mod store;
 mod symbols;
+pub mod sync_orders;
 mod trace;
 pub mod trace_args;
 mod trace_road;
@@ -88,6 +89,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CommandError> {
         Command::Print(PrintCommand::Settings) => print::settings(),
         Command::Print(PrintCommand::LaravelAdapter(args)) => print::laravel_adapter(args.intents),
         Command::Print(PrintCommand::Supervisor(args)) => print::supervisor(cli.settings.as_deref(), args),
+        Command::SyncOrders(args) => sync_orders::run(&load_settings(cli)?, args),
         Command::Status(args) => status::run(|| Ok(load_settings(cli)?.settings), args),
     }
 }

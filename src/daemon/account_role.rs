@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 
 use super::account_host::{AccountHost, HostConfig, HostedLoop, LoopReading, Names};
 use super::account_threads::{join_within, run_dispatcher, run_spooler, run_syncer, spawn};
+use super::control_ports::MeteredListenKeyRest;
+use super::reconcile_wiring::{self, ReconcileRole};
 use super::venue_memory::VenueMemory;
 use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
 use crate::domain::{Clock, Now, Random};
@@ -27,7 +29,10 @@ use crate::store::UserDataStore;
 use crate::user_data::control::ports::{ColumnCipher, ListenKeyRest};
 use crate::user_data::control::{self, ControlConfig, ControlHandle, ControlParts};
 use crate::user_data::dispatcher::{AppliedEvents, DispatchParts, DispatcherStatus};
+use crate::user_data::gaps::GapRows as _;
 use crate::user_data::lane::Lane;
+use crate::user_data::reconcile::meter_file::SharedMeter;
+use crate::user_data::reconcile::runner::{ReconcileParts, Reconciler};
 use crate::user_data::registry::Accounts;
 use crate::user_data::spooler::{Spooler, SpoolerStatus};
 
@@ -68,6 +73,10 @@ pub struct AccountRoleConfig {
     pub queue: Option<InProcessQueue>,
     /// How far its consumer has committed; 0 for unknown.
     pub audited: Arc<AtomicU64>,
+    /// REST weight of this machine's address.
+    pub meter: Arc<SharedMeter>,
+    /// What closes gaps; `None`: nobody here.
+    pub reconcile: Option<ReconcileRole>,
     /// Says which events are applied, where the queue has lost its jobs.
     pub applied: Box<dyn AppliedEvents>,
     /// Jobs of one push, and how long one waits for companions.
@@ -81,6 +90,7 @@ pub struct AccountRole {
     loops: Vec<LoopHandle>,
     control: ControlHandle,
     gate: Arc<dyn ConnectGate>,
+    reconciler: Option<Reconciler>,
     spooler_status: Arc<Mutex<SpoolerStatus>>,
     dispatcher_status: Arc<Mutex<DispatcherStatus>>,
     report: OpenReport,
@@ -129,8 +139,16 @@ impl AccountRole {
         }
 
         let (tell, commands) = bounded(ACCOUNT_COMMANDS_MAX);
-        let parts =
-            ControlParts { store, rest, cipher, clock: Arc::clone(&clock), random: random.fork(), commands: tell };
+        let meter = config.meter;
+        let rest = Arc::new(MeteredListenKeyRest { rest, meter: Arc::clone(&meter), clock: Arc::clone(&clock) });
+        let parts = ControlParts {
+            store,
+            rest,
+            cipher: Arc::clone(&cipher),
+            clock: Arc::clone(&clock),
+            random: random.fork(),
+            commands: tell,
+        };
         let control = control::spawn(&control, parts)?;
 
         let reading = LoopReading { loops: hosted.iter().map(|hosted| hosted.control.clone()).collect() };
@@ -138,6 +156,7 @@ impl AccountRole {
         let spooler = Spooler::new(opened.appender, lanes, Arc::clone(&accounts), Box::new(reading))
             .with_marks_every(config.mark_every);
         let (damage, spooler_status) = (spooler.damage_link(), spooler.status());
+        let recovered = spooler.recovered_link();
 
         let stop = Stops::default();
         let dispatcher_status: Arc<Mutex<DispatcherStatus>> = Arc::default();
@@ -180,8 +199,28 @@ impl AccountRole {
                 move || host.run(&commands, &stop)
             })?,
         };
+        let reconciler = match config.reconcile {
+            None => None,
+            Some(ReconcileRole { config, store, rest }) => {
+                let (positions, rows) = (Arc::clone(&spooler_status), control.link());
+                let parts = ReconcileParts {
+                    store,
+                    rest,
+                    cipher,
+                    meter,
+                    accounts: Arc::clone(&accounts),
+                    recovered,
+                    synced: Box::new(move || positions.lock().spool.positions.synced),
+                    rows: Box::new(move || rows.settled()),
+                    clock: Arc::clone(&clock),
+                    random: random.fork(),
+                };
+                Some(Reconciler::start(config, parts)?)
+            }
+        };
         let report = opened.report;
         Ok(AccountRole {
+            reconciler,
             accounts,
             names,
             loops,
@@ -216,6 +255,7 @@ impl AccountRole {
             || self.threads.dispatcher.is_finished()
             || self.threads.syncer.is_finished()
             || self.threads.host.is_finished()
+            || self.reconciler.as_ref().is_some_and(Reconciler::is_broken)
     }
 
     /// What the role shows.
@@ -293,6 +333,9 @@ impl AccountRole {
                 held.as_secs() + 1
             ));
         }
+        if let Some(reconciler) = &self.reconciler {
+            reconcile_wiring::show(&reconciler.status(), &mut status);
+        }
         for stream in &status.streams {
             if let Some(reason) = &stream.degraded {
                 status.alarms.push(format!("account {} ({}): {reason}", stream.id, stream.name));
@@ -305,6 +348,9 @@ impl AccountRole {
     pub fn stop(mut self, bound: Duration, clock: &dyn Clock) -> bool {
         let until = clock.now().mono.plus(bound);
         self.stop.host.store(true, Ordering::Release);
+        if let Some(reconciler) = &self.reconciler {
+            reconciler.tell_to_stop();
+        }
         self.loops.iter().for_each(LoopHandle::stop);
         for event_loop in self.loops.drain(..) {
             if let Err(error) = event_loop.join() {
@@ -332,6 +378,9 @@ impl AccountRole {
         self.stop.syncer.store(true, Ordering::Release);
         let _ = self.threads.syncer.join();
         let _ = self.threads.host.join();
+        if let Some(mut reconciler) = self.reconciler.take() {
+            reconciler.stop(Duration::from_millis(200));
+        }
         self.control.stop(until.since(clock.now().mono).max(Duration::from_millis(200)));
         if unwritten > 0 {
             tracing::error!(

@@ -6,6 +6,7 @@ use super::account_host::HostConfig;
 use super::account_role::AccountRoleConfig;
 use super::applied_look::AppliedLook;
 use super::control_ports::{BinanceListenKeyRest, LaravelColumns};
+use super::reconcile_wiring;
 use super::venue_memory::VenueMemory;
 use super::wiring::{self, BadSetting};
 use crate::domain::Venue;
@@ -51,9 +52,7 @@ pub fn account_role(
     let mut session = SessionConfig::user_data(url, Arc::clone(&tls));
     session.connect_deadline = settings.net.connect_deadline;
 
-    let rest = user_data.rest.clone().or_else(|| settings.net.rest_base(Venue::Binance).map(str::to_owned));
-    let rest = rest.unwrap_or_else(|| exchange(Venue::Binance).rest_base().to_owned());
-    let rest = BinanceListenKeyRest::new(RestClient::new(tls, LISTEN_KEY_CALL_MAX), &rest);
+    let rest = BinanceListenKeyRest::new(RestClient::new(tls, LISTEN_KEY_CALL_MAX), &rest_base(settings));
 
     let embedded = match &store_url {
         StoreUrl::Sqlite(path) => Some(path.as_path()),
@@ -77,6 +76,8 @@ pub fn account_role(
     let mut epoch = [0; 16];
     getrandom::fill(&mut epoch)
         .map_err(|error| bad("spool.folder", format!("no random bytes for its epoch: {error}")))?;
+    let mut instance = [0; 8];
+    instance.copy_from_slice(&epoch[..8]);
     let (sink, shape, queue) = sink(settings, "")?;
     Ok(AccountRoleConfig {
         host: HostConfig {
@@ -111,7 +112,16 @@ pub fn account_role(
         audited: Arc::default(),
         applied: Box::new(AppliedLook::new(looking)),
         batch: (settings.queue.batch, settings.queue.age),
+        meter: Arc::new(reconcile_wiring::meter(settings, u64::from_le_bytes(instance))),
+        reconcile: reconcile_wiring::reconcile_role(settings, command)?,
     })
+}
+
+/// Scheme and host of the venue's REST.
+pub(super) fn rest_base(settings: &Settings) -> String {
+    let named = settings.user_data.rest.clone();
+    let named = named.or_else(|| settings.net.rest_base(Venue::Binance).map(str::to_owned));
+    named.unwrap_or_else(|| exchange(Venue::Binance).rest_base().to_owned())
 }
 
 fn choice(spelling: PrivateSpelling) -> SpellingChoice {

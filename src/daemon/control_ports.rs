@@ -1,13 +1,20 @@
-//! The control threads' way out of their room: listen-key calls by the REST client, columns by Laravel's encrypter.
+//! The control and reconcile threads' way out of their room: calls by the REST client, columns by Laravel's encrypter.
 
-use crate::domain::limits::LISTEN_KEY_ANSWER_MAX;
-use crate::exchange::binance::listen_key::{API_KEY_HEADER, KeyCall, listen_key_url};
+use std::sync::Arc;
+
+use crate::domain::limits::{ACCOUNT_ANSWER_MAX, LISTEN_KEY_ANSWER_MAX, LISTEN_KEY_WEIGHT};
+use crate::domain::{Clock, Wall};
+use crate::exchange::binance::listen_key::{API_KEY_HEADER, KeyCall, listen_key_url, read_extension, read_listen_key};
+use crate::exchange::binance::signed::AccountRead;
 use crate::ops::rest::Method;
 use crate::ops::{Encrypter, RestClient};
 use crate::store::user_data_rows::Ciphertext;
 use crate::user_data::control::ports::{ColumnCipher, ListenKeyRest};
 use crate::user_data::discovery::ApiKey;
 use crate::user_data::listen_keys::VenueAnswer;
+use crate::user_data::reconcile::meter_file::SharedMeter;
+use crate::user_data::reconcile::ports::{AccountRest, Credentials};
+use crate::user_data::weight_meter::{WeightClass, WeightPermit};
 
 /// The venue's counter of this address's weight in the current minute (facts/binance.md §6).
 const USED_WEIGHT_HEADER: &str = "x-mbx-used-weight-1m";
@@ -37,6 +44,60 @@ impl ListenKeyRest for BinanceListenKeyRest {
         let secret = (API_KEY_HEADER, api_key.expose());
         let answer =
             self.client.send(method, &self.url, secret, LISTEN_KEY_ANSWER_MAX).map_err(|error| error.to_string())?;
+        let retry_after = answer.header("retry-after").map(str::to_owned);
+        let used_weight = answer.header(USED_WEIGHT_HEADER).and_then(|text| text.trim().parse().ok());
+        Ok(VenueAnswer { status: answer.status, body: answer.body, retry_after, used_weight })
+    }
+}
+
+/// Listen-key calls that are counted in the address's weight meter, and told to it: never refused by a budget, only by a ban.
+pub struct MeteredListenKeyRest {
+    /// Makes the calls.
+    pub rest: Arc<dyn ListenKeyRest>,
+    /// Counts them.
+    pub meter: Arc<SharedMeter>,
+    /// The process's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl ListenKeyRest for MeteredListenKeyRest {
+    fn ask(&self, call: KeyCall, api_key: &ApiKey) -> Result<VenueAnswer, String> {
+        let now = self.clock.now();
+        if let WeightPermit::At(at) = self.meter.permit(WeightClass::Keys, LISTEN_KEY_WEIGHT, now) {
+            return Err(format!("the venue has banned this address for {} s", at.since(now.mono).as_secs() + 1));
+        }
+        let answer = self.rest.ask(call, api_key)?;
+        let retry_after = answer.retry_after.as_deref();
+        let refusal = match call {
+            KeyCall::Create => read_listen_key(answer.status, &answer.body, retry_after).err(),
+            KeyCall::Extend => read_extension(answer.status, &answer.body, retry_after).err(),
+        };
+        self.meter.handle_answer(answer.used_weight, refusal, self.clock.now());
+        Ok(answer)
+    }
+}
+
+/// Signed reads of accounts at one REST base.
+#[derive(Clone, Debug)]
+pub struct BinanceAccountRest {
+    client: RestClient,
+    base: String,
+}
+
+impl BinanceAccountRest {
+    /// `base` is scheme and host; the client's deadline is [`ACCOUNT_READ_MAX`](crate::domain::limits::ACCOUNT_READ_MAX).
+    #[must_use]
+    pub fn new(client: RestClient, base: &str) -> Self {
+        BinanceAccountRest { client, base: base.to_owned() }
+    }
+}
+
+impl AccountRest for BinanceAccountRest {
+    fn read(&self, read: &AccountRead<'_>, credentials: &Credentials, now: Wall) -> Result<VenueAnswer, String> {
+        let url = read.url(&self.base, now.as_millis(), &credentials.secret);
+        let secret = (API_KEY_HEADER, credentials.api_key.expose());
+        let answer = self.client.send(Method::Get, &url, secret, ACCOUNT_ANSWER_MAX);
+        let answer = answer.map_err(|error| error.to_string())?;
         let retry_after = answer.header("retry-after").map(str::to_owned);
         let used_weight = answer.header(USED_WEIGHT_HEADER).and_then(|text| text.trim().parse().ok());
         Ok(VenueAnswer { status: answer.status, body: answer.body, retry_after, used_weight })

@@ -6,7 +6,7 @@
 //! database. The **worker's role** is the reserver and the threads of the lanes (queue → database). The roles share the process and nothing else: what ends one is never seen by the other.
 //!
 //! - [`process`] is the daemon under supervisor: which roles, signals, status file, escalation.
-//! - [`wiring`], [`account_wiring`] and [`work_wiring`] turn settings into what the roles take.
+//! - [`wiring`], [`account_wiring`], [`reconcile_wiring`] and [`work_wiring`] turn settings into what the roles take.
 //! - [`price_role`], [`account_role`] and [`work_role`] start, show and stop their threads; [`memory_plan`] adds up what they may hold.
 //! - [`price_consumer`] and [`account_consumer`] stand between a loop and its intake, [`telemetry`] is what the price loop
 //!   tells others, `spelling_memory` knows after a restart which private URL delivered and `venue_memory` which number the
@@ -25,6 +25,7 @@ pub mod memory_plan;
 pub mod price_consumer;
 pub mod price_role;
 pub mod process;
+pub mod reconcile_wiring;
 pub mod rotation_share;
 pub mod shown;
 mod spelling_memory;

@@ -589,6 +589,71 @@ pub const REST_PAGE_ROWS: u32 = 1_000;
 /// `recvWindow` of a signed request: the venue's default.
 pub const REST_RECV_WINDOW: Duration = Duration::from_secs(5);
 
+/// The longest span of a history that one request takes.
+pub const REST_SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Reads of what was absent or still open come again this long after the first ones: pushes and reads lag each other by a
+/// second or two, positions longer (facts/incumbent.md §9, 19, 25).
+pub const RECONCILE_CONFIRM_AFTER: Duration = Duration::from_secs(3);
+/// Between two readings of an order and fills that do not agree.
+pub const RECONCILE_AGREE_AFTER: Duration = Duration::from_secs(1);
+/// Readings after which an order and its fills must agree.
+pub const RECONCILE_ROUNDS_MAX: u32 = 5;
+/// Orders and fills of one reconcile: 20 MB. A busy account has 10,000 a day.
+pub const RECONCILE_ROWS_MAX: usize = 50_000;
+
+/// The file of the weight meter is asked for again after this, where another process holds its lock.
+pub const METER_LOCK_RETRY: Duration = Duration::from_millis(20);
+/// … and after this, where it is of no use.
+pub const METER_FILE_RETRY: Duration = Duration::from_secs(10);
+
+/// Batches of recovered events on their way to the spooler: 64 KiB each.
+pub const RECOVERED_LANE_BATCHES: usize = 16;
+/// Threads that reconcile: the weight of the address allows for 15 accounts a minute, so a few are enough.
+pub const RECONCILE_THREADS: usize = 4;
+/// Added before a gap's start: what the venue's clock, its history's lag and ours may differ by.
+pub const RECONCILE_OVERLAP: Duration = Duration::from_secs(60);
+/// Added behind a gap's end: what was on its way when the stream became live.
+pub const RECONCILE_EDGE: Duration = Duration::from_secs(2);
+/// How far back an account is read that was never heard before.
+pub const RECONCILE_FIRST_LOOK_BACK: Duration = Duration::from_secs(24 * 3_600);
+/// How far back any account is read: the venue keeps orders for 90 days (facts/binance.md §6).
+pub const RECONCILE_LOOK_BACK_MAX: Duration = Duration::from_secs(90 * 24 * 3_600);
+/// How far back an account is read whose jobs failed, and by the safety net.
+pub const DRIFT_LOOK_BACK: Duration = Duration::from_secs(15 * 60);
+/// First pause after a reconcile that could not be finished; doubles.
+pub const RECONCILE_RETRY_MIN: Duration = Duration::from_secs(2);
+/// See [`RECONCILE_RETRY_MIN`].
+pub const RECONCILE_RETRY_MAX: Duration = Duration::from_secs(300);
+/// Tries of one read that nobody answered, or that the venue was too busy for.
+pub const RECONCILE_TRIES: u32 = 4;
+/// A reconcile waits no longer than this for the meter: behind a ban it is put back, so that people see why.
+pub const RECONCILE_METER_WAIT_MAX: Duration = Duration::from_secs(90);
+/// How long recovered events may take into the spool before the reconcile is put back.
+pub const RECOVERED_WRITTEN_WITHIN: Duration = Duration::from_secs(30);
+/// Outstanding gaps are looked for this often, though nobody told of one: jobs that failed ask for a reconcile by a row.
+pub const RECONCILE_LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Gaps of one account that one reconcile closes.
+pub const RECONCILE_GAPS_MAX: u32 = 10_000;
+/// Local orders of one reconcile.
+pub const RECONCILE_ORDERS_MAX: u32 = 5_000;
+/// Recorded events that are compared with what the venue says: half an hour of 20 a second.
+pub const RECONCILE_HEARD_MAX: usize = 200_000;
+/// From one start of the safety net's round to the next (facts/incumbent.md §6).
+pub const SYNC_ORDERS_EVERY: Duration = Duration::from_secs(300);
+/// One signed read, name resolution and answer included.
+pub const ACCOUNT_READ_MAX: Duration = Duration::from_secs(15);
+/// Answer to a signed read: a page of 1,000 orders has 600 KB.
+pub const ACCOUNT_ANSWER_MAX: u64 = 8 << 20;
+/// Drifted orders that are named in one status.
+pub const DRIFT_NAMED_MAX: usize = 50;
+
+/// Weight of a usual reconcile: the lists (90), income (30), one symbol's histories, read twice in part (20).
+pub const RECONCILE_WEIGHT_USUAL: u32 = 140;
+/// Weight of the safety net for a usual account: the same without income.
+pub const SYNC_WEIGHT_USUAL: u32 = 110;
+/// Weight of a listen-key call (facts/binance.md §2).
+pub const LISTEN_KEY_WEIGHT: u32 = 1;
+
 /// REST weight of an address and minute at Binance USDⓈ-M and COIN-M together (facts/binance.md §3).
 pub const WEIGHT_LIMIT: u32 = 2_400;
 /// The span over which weight is summed.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::status::{LatencyUs, Status, StreamState, WorkStatus, WriterState};
+use super::status::{LatencyUs, ReconcileStatus, Status, StreamState, WorkStatus, WriterState};
 
 /// The content type of [`render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -86,10 +86,35 @@ pub fn render(status: &Status) -> String {
         &[],
         writer.quarantined.len() as f64,
     );
+    if let Some(reconcile) = status.user_data.as_ref().and_then(|user_data| user_data.reconcile.as_ref()) {
+        render_reconcile(reconcile, &mut text);
+    }
     if let Some(work) = &status.work {
         render_work(work, &mut text);
     }
     text.0
+}
+
+fn render_reconcile(reconcile: &ReconcileStatus, text: &mut Exposition) {
+    for (name, help, value) in [
+        ("kraite_reconcile_waiting", "Accounts whose gaps nobody closes at the moment.", reconcile.waiting),
+        ("kraite_reconcile_running", "Accounts that are being reconciled.", reconcile.running),
+        ("kraite_reconcile_degraded", "Accounts whose reconcile could not be finished.", reconcile.degraded),
+        ("kraite_sync_orders_left", "Accounts that the safety net's round has not asked for yet.", reconcile.sync_left),
+        ("kraite_rest_weight_used", "REST weight of the last minute.", reconcile.weight_used),
+        ("kraite_rest_weight_limit", "REST weight that a minute has.", reconcile.weight_limit),
+        ("kraite_rest_banned_seconds", "How long the venue has banned this address.", reconcile.banned_s),
+    ] {
+        text.one(name, "gauge", help, &[], value as f64);
+    }
+    for (name, help, count) in [
+        ("kraite_gaps_closed_total", "Gaps that got their outcome.", reconcile.gaps_closed),
+        ("kraite_events_recovered_total", "Events that nobody had heard.", reconcile.recovered),
+        ("kraite_sync_orders_rounds_total", "Rounds of the safety net.", reconcile.sync_rounds),
+        ("kraite_orders_drifted_total", "Local orders found elsewhere than at the venue.", reconcile.drifted),
+    ] {
+        text.one(name, "counter", help, &[], count as f64);
+    }
 }
 
 fn render_work(work: &WorkStatus, text: &mut Exposition) {

@@ -270,7 +270,10 @@ fn note_alive<F>(state: &mut State<F>, batch: &Batch) {
                     account.alive_at = account.alive_at.max(Some(entry.alive_at));
                 }
             }
-        } else if let Some(account) = state.accounts.get_mut(&header.account) {
+        } else if header.kind != Kind::Recovered
+            && let Some(account) = state.accounts.get_mut(&header.account)
+        {
+            // What was recovered says nothing of the stream.
             account.alive_at = account.alive_at.max(Some(header.received_at));
         }
     }

@@ -178,7 +178,8 @@ impl Fold {
         if pending && !header.kind.is_mark() {
             account.unacked += record.len() as u64;
         }
-        if !self.frozen && header.kind != Kind::Liveness {
+        // What was recovered says nothing of the stream.
+        if !self.frozen && !matches!(header.kind, Kind::Liveness | Kind::Recovered) {
             account.alive_at = account.alive_at.max(Some(header.received_at));
         }
     }

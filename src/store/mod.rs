@@ -9,6 +9,7 @@
 pub mod error;
 #[cfg(feature = "server")]
 pub mod postgres;
+pub mod reconcile;
 pub mod rows;
 pub mod schema;
 pub mod shape;
@@ -22,6 +23,7 @@ pub mod work_rows;
 pub mod work_shape;
 
 pub use error::{ErrorClass, Result, StoreError};
+pub use reconcile::ReconcileTables;
 pub use shape::{TableShape, WriteCounts};
 pub use url::{PostgresUrl, SslMode, StoreUrl};
 pub use user_data::{UserDataStore, UserDataTables};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::error::Result;
 #[cfg(feature = "server")]
 use super::postgres::{PostgresStore, PostgresWork};
+use super::reconcile::ReconcileTables;
 #[cfg(feature = "embedded")]
 use super::sqlite::SqliteWork;
 use super::url::StoreUrl;
@@ -31,7 +32,7 @@ pub enum End {
 }
 
 /// The tables of the worker, in one open session.
-pub trait WorkTables: Send {
+pub trait WorkTables: ReconcileTables + Send {
     /// Whether the session is worth another statement.
     fn is_usable(&self) -> bool;
 
@@ -109,6 +110,9 @@ pub trait WorkTransaction {
 
     /// Inserts an audit row; `false` where its idempotency key is there already. Never fails the transaction for a duplicate.
     fn insert_audit(&mut self, row: &AuditRow<'_>) -> Result<bool>;
+
+    /// Recorded bytes of this order's or algo order's events, for one that is to be told from them.
+    fn recorded_of_order(&mut self, account_id: i64, exchange_order_id: &str) -> Result<Vec<String>>;
 
     /// Inserts the audit rows of several jobs at once, in this order, where that saves the database something; to be
     /// followed by [`WorkTransaction::insert_audit`] of each, which then tells what was found.

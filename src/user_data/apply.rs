@@ -19,6 +19,7 @@ use self::walk::Walk;
 use super::rules::{Allowlist, Decision, IntentSwitches, Rule};
 use crate::domain::limits::{DECISION_NOTE_CHARS_MAX, EVENT_TIME_MS_MAX};
 use crate::domain::{Venue, Wall};
+use crate::exchange::binance::fact::OrderFact;
 use crate::exchange::binance::project;
 use crate::exchange::projection::{EventKind, Projection};
 use crate::spool::Gap;
@@ -47,7 +48,8 @@ pub struct JobEvent<'a> {
     pub api_system_id: i64,
     /// `api_systems.canonical`.
     pub canonical: &'a str,
-    /// `frame`, `gap` or `recovered`; the last, and a word of a later version, are taken as frames.
+    /// `frame`, `gap` or `recovered`: one that a frame has told already gets no second audit row. A word of a later version
+    /// is taken as a frame.
     pub kind: &'a str,
     /// The job's.
     pub uuid: &'a str,
@@ -106,9 +108,10 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
     let projection = projection(event);
     let key = audit_key(event.account_id, event.api_system_id, event.raw);
     let (columns, payload) = (audit::columns(&projection), audit_payload(event.raw));
-    let is_new = tx
-        .insert_audit(&audit_row(event, &columns, &payload, &key))
-        .map_err(|error| error.during(&format!("inserting the audit row of account {}", event.account_id)))?;
+    let is_new = !is_recovered_twice(tx, event)?
+        && tx
+            .insert_audit(&audit_row(event, &columns, &payload, &key))
+            .map_err(|error| error.during(&format!("inserting the audit row of account {}", event.account_id)))?;
     let audit = if is_new { AuditOutcome::Inserted } else { AuditOutcome::Duplicate };
     let mut outcome = Outcome {
         audit,
@@ -150,13 +153,26 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
     Ok(outcome)
 }
 
+/// Whether a recovered event says what a recorded one has said: the frame came after all, and stood in the spool before the
+/// reconcile's text. The rules see it nevertheless.
+fn is_recovered_twice(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>) -> Result<bool> {
+    if event.kind != "recovered" {
+        return Ok(false);
+    }
+    let Some(fact) = OrderFact::read(event.raw) else { return Ok(false) };
+    let recorded = tx.recorded_of_order(event.account_id, &fact.subject.exchange_order_id())?;
+    let mut recorded = recorded.iter().filter_map(|text| OrderFact::read(text.as_bytes()));
+    Ok(recorded.any(|heard| fact.is_told_by(&heard)))
+}
+
 /// Inserts the audit rows of events that are applied next, all of one account, as one where the database gains by it. It
 /// saves a round trip an event, and costs a second projection, which is a hundredth of that.
 ///
 /// # Errors
 /// The database's; then nothing of the transaction stands.
 pub fn audit_ahead(tx: &mut dyn WorkTransaction, events: &[JobEvent<'_>]) -> Result<()> {
-    let frames: Vec<_> = events.iter().filter(|event| event.kind != "gap").collect();
+    // What was recovered is held against the rows that are there by then.
+    let frames: Vec<_> = events.iter().filter(|event| !matches!(event.kind, "gap" | "recovered")).collect();
     let is_known = |event: &&&JobEvent<'_>| event.account_id == frames[0].account_id;
     // An account without a row fails in `apply`, which says so.
     if frames.len() < 2 || !frames.iter().all(|event| is_known(&event)) || tx.account(frames[0].account_id)?.is_none() {

@@ -35,6 +35,7 @@ pub mod intake;
 pub mod key_schedule;
 pub mod lane;
 pub mod listen_keys;
+pub mod reconcile;
 pub mod registry;
 pub mod rules;
 pub mod spooler;

@@ -9,6 +9,7 @@
 
 mod flow;
 mod leaving;
+mod recovered;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use parking_lot::Mutex;
 
 use self::flow::Flow;
 pub use self::flow::Reading;
+use self::recovered::RecoveredRecords;
+pub use self::recovered::{RecoveredLink, Written};
 use super::lane::{Lane, Taken};
 use super::registry::Accounts;
 use crate::domain::limits::{
@@ -79,6 +82,10 @@ pub struct Spooler<D: Disk> {
     flow: Flow,
     damage: Receiver<Damage>,
     damage_link: DamageLink,
+    recovered: Receiver<RecoveredRecords>,
+    recovered_link: RecoveredLink,
+    /// Recovered records that found no room.
+    unwritten: VecDeque<RecoveredRecords>,
     status: Arc<Mutex<SpoolerStatus>>,
 }
 
@@ -126,6 +133,7 @@ impl<D: Disk> Spooler<D> {
         reading: Box<dyn Reading>,
     ) -> Self {
         let (tell, damage) = bounded(SPOOLER_DAMAGE_MAX);
+        let (recovered_link, recovered) = recovered::lane();
         Spooler {
             appender,
             lanes,
@@ -146,6 +154,9 @@ impl<D: Disk> Spooler<D> {
             flow: Flow::Open,
             damage,
             damage_link: DamageLink { damage: tell },
+            recovered,
+            recovered_link,
+            unwritten: VecDeque::new(),
             status: Arc::default(),
         }
     }
@@ -161,6 +172,12 @@ impl<D: Disk> Spooler<D> {
     #[must_use]
     pub fn damage_link(&self) -> DamageLink {
         self.damage_link.clone()
+    }
+
+    /// For whoever recovers what was missed.
+    #[must_use]
+    pub fn recovered_link(&self) -> RecoveredLink {
+        self.recovered_link.clone()
     }
 
     /// Where the status is.
@@ -182,6 +199,7 @@ impl<D: Disk> Spooler<D> {
             }
         }
         self.record_damage(now);
+        written += self.write_recovered(now);
         written += self.retry_held(now);
         if now.mono >= self.next_mark {
             self.mark(now);

@@ -5,7 +5,8 @@
 //! counts what the venue's header tells of others' calls, and keeps shares: keeping listen keys alive is never refused by a
 //! budget, only by a ban; a reconcile leaves room for keys; the safety net leaves room for reconciles.
 //!
-//! Sans-IO: time is passed in, `shared` puts it into a file that all processes of the box use. Control plane.
+//! Sans-IO: time is passed in. [`SharedMeter`](super::reconcile::meter_file::SharedMeter) puts it into a file that all
+//! processes of the box use. Control plane.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -129,6 +130,29 @@ impl WeightMeter {
         self.spent.insert(at, spent);
     }
 
+    /// The limit of a minute.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The calls that are counted, the oldest first.
+    pub fn spent(&self) -> impl Iterator<Item = Spent> {
+        self.spent.iter().copied()
+    }
+
+    /// What the venue told last, and when.
+    #[must_use]
+    pub const fn told(&self) -> Option<Spent> {
+        self.told
+    }
+
+    /// A class is stopped until then: another process was told so.
+    pub fn hold(&mut self, class: WeightClass, until: Mono) {
+        let held = &mut self.held_until[class.index()];
+        *held = (*held).max(until);
+    }
+
     /// The header `x-mbx-used-weight-1m` of an answer.
     pub fn handle_told(&mut self, used: u32, now: Mono) {
         // What the venue has counted includes what we have counted up to now.
@@ -214,7 +238,8 @@ impl WeightMeter {
         }
     }
 
-    fn forget(&mut self, now: Mono) {
+    /// Gives up what has left the window.
+    pub fn forget(&mut self, now: Mono) {
         while self.spent.front().is_some_and(|spent| spent.at.plus(WEIGHT_WINDOW) <= now) {
             self.spent.pop_front();
         }

@@ -53,6 +53,7 @@ fn a_full_spool_stops_reading_loudly_and_goes_on_when_redis_is_back() {
         format!("store.url = \"sqlite:{}\"", inside("store.sqlite")),
         format!("spool.folder = \"{}\"", inside("spool")),
         format!("net.connect_file = \"{}\"", inside("connects")),
+        format!("net.weight_file = \"{}\"", inside("weight")),
     ];
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     let settings = settings_with(&redis, &more);

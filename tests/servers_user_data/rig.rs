@@ -156,6 +156,8 @@ pub fn queued(redis: &RedisServer) -> BTreeMap<u64, Queued> {
                     let live_at = gap["live_at_us"].as_i64().unwrap();
                     account.gaps.push((Wall::from_micros(since), Wall::from_micros(live_at)));
                 }
+                // What a reconcile recovered is no frame of the stream.
+                "recovered" => {}
                 other => panic!("a job of the kind {other}"),
             }
             account.positions.push((job.epoch, job.position, job.previous));

@@ -27,6 +27,7 @@ pub fn hold(store: &mut WorkStore, rig: &mut dyn Rig) {
     a_duplicate_suppresses_no_effect(world);
     a_kind_that_is_off_leaves_everything(world);
     an_old_intent_lives_no_more(world);
+    what_was_heard_is_not_audited_again(world);
     what_cannot_be_done_is_said_and_nothing_else_fails(world);
 }
 
@@ -329,6 +330,30 @@ fn a_triggered_stop_is_no_close_by_hand(world: &mut World<'_>) {
         assert_eq!(world.state(stop).2, "TRIGGERED", "what was seen was acknowledged");
         assert_eq!(world.intents(), 2);
     }
+}
+
+fn what_was_heard_is_not_audited_again(world: &mut World<'_>) {
+    let account = world.account(false);
+    let position = world.position("SOLUSDT", "active", "LONG");
+    let (rung, other) = (world.order(position, "LIMIT"), world.order(position, "LIMIT"));
+    let fill = |order, trade: u64, extra: &str| {
+        ours(order, "TRADE", "FILLED", 4, "20.99", "4.105", "4.1")
+            .replace(r#","ps":"BOTH""#, &format!(r#","ps":"BOTH","t":{trade}{extra}"#))
+    };
+    // The stream's frame and the reconcile's text are other bytes; the trade's id makes them one.
+    assert_eq!(world.frame(&fill(rung, 7, r#","n":"0.1""#)).0, "applied");
+    let again = world.job("recovered", fill(rung, 7, "").as_bytes()).unwrap();
+    assert_eq!((again.audit, again.decision.rule()), (AuditOutcome::Duplicate, "unchanged"));
+    let next = world.job("recovered", fill(rung, 8, "").as_bytes()).unwrap();
+    assert_eq!(next.audit, AuditOutcome::Inserted);
+    // What was recorded and not applied is applied by the reconcile's text, without a second row.
+    world.policy = policy("");
+    assert_eq!(world.frame(&fill(other, 9, r#","n":"0.1""#)).0, "shadow");
+    world.policy = policy(PRODUCTION);
+    let healed = world.job("recovered", fill(other, 9, "").as_bytes()).unwrap();
+    assert_eq!((healed.audit, healed.decision.rule()), (AuditOutcome::Duplicate, "applied"));
+    assert_eq!(world.state(other).0, "FILLED");
+    assert_eq!(world.count(&format!("api_data_stream WHERE account_id = {account}")), 3);
 }
 
 fn redelivery_changes_nothing(world: &mut World<'_>) {

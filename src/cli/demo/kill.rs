@@ -371,6 +371,8 @@ fn write_settings(folder: &Path, settings: &Settings) -> io::Result<()> {
         format!("work.threads = {}", settings.work.threads),
         format!("spool.folder = {}", text(&settings.spool.folder)),
         format!("net.connect_file = {}", text(&settings.net.connect_file)),
+        format!("net.weight_file = {}", text(&settings.net.weight_file)),
+        format!("user_data.reconcile = {:?}", if settings.user_data.reconcile { "on" } else { "off" }),
     ];
     lines.extend(settings.net.extra_roots.as_deref().map(|roots| format!("net.extra_roots = {}", text(roots))));
     for venue in crate::domain::Venue::ALL {

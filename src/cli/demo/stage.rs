@@ -35,6 +35,9 @@ pub fn settings(sim: &SimHandle, folder: &Path) -> Result<Settings, CommandError
     settings.net.extra_roots = Some(roots);
     settings.net.rest = std::array::from_fn(|_| Some(sim.rest_base()));
     settings.net.connect_file = folder.join("connects");
+    settings.net.weight_file = folder.join("weight");
+    // The judges hold audit rows against frames that were sent, and a recovered event is none.
+    settings.user_data.reconcile = false;
     settings.user_data.url = sim.stream_base();
     settings.user_data.discovery = DISCOVERY;
     settings.user_data.liveness_mark = LIVENESS_MARK;

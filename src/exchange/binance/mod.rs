@@ -5,6 +5,7 @@ pub mod control;
 mod entry;
 pub mod event_key;
 mod event_type;
+pub mod fact;
 mod grammar;
 mod instruments;
 pub mod listen_key;

@@ -4,10 +4,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{connect_file, page, price_path, price_url, rest_base, status_file, store_url};
+use super::values::{connect_file, page, price_path, price_url, rest_base, status_file, store_url, weight_file};
 use super::{LogFormat, LogLevel, PriceTarget, Settings, Spelling, Statement};
 use crate::domain::Venue;
 use crate::domain::limits::CHUNK_ROWS_MAX;
+
+/// What a switch expects.
+const SWITCH: &str = "\"on\" or \"off\"";
 
 /// One key of the file.
 pub(super) struct Key {
@@ -90,6 +93,23 @@ const fn text(
     about: &'static [&'static str],
 ) -> Key {
     Key { section, name, about, shape: Shape::Text { expects, put, take } }
+}
+
+/// `"on"` or `"off"`.
+macro_rules! switch {
+    ($($at:ident).+) => {
+        (
+            |s, word| {
+                s.$($at).+ = match word {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err("write \"on\" or \"off\"".to_owned()),
+                };
+                Ok(())
+            },
+            |s| if s.$($at).+ { "on".to_owned() } else { "off".to_owned() },
+        )
+    };
 }
 
 /// A whole number at a place in [`Settings`], whose type holds the key's range.
@@ -336,6 +356,22 @@ const KEYS: &[Key] = &[
             "Where processes that share this machine's address count their attempts together, under a lock: name the same file",
             "for all of them.",
         ],
+    ),
+    number(
+        ("net", "rest_weight"),
+        "weight",
+        200..=1_000_000,
+        whole!(u32, net.rest_weight),
+        &[
+            "REST weight of this machine's address in a minute. 2400 is Binance's, for USDⓈ-M and COIN-M together: more is an",
+            "address banned. Reconciles fill it up to 80 %, the safety net up to 50 %; listen keys always have room.",
+        ],
+    ),
+    text(
+        ("net", "weight_file"),
+        "the path of a file",
+        (weight_file, |s| s.net.weight_file.display().to_string()),
+        &["Where processes that share this machine's address count their REST weight together: the same file for all."],
     ),
     text(
         ("net", "rest_binance"),

@@ -32,7 +32,7 @@ pub use work::{
 };
 
 use crate::domain::Venue;
-use crate::domain::limits::{CHUNK_ROWS_MAX, CONNECT_DEADLINE, DATA_SILENCE_EXIT, DATA_SILENCE_MAX};
+use crate::domain::limits::{CHUNK_ROWS_MAX, CONNECT_DEADLINE, DATA_SILENCE_EXIT, DATA_SILENCE_MAX, WEIGHT_LIMIT};
 
 /// The file looked for when none is named.
 pub const SETTINGS_FILE: &str = "kraite-streams.toml";
@@ -117,6 +117,10 @@ pub struct NetSettings {
     pub connect_window: Duration,
     /// Where the processes of this machine count them together.
     pub connect_file: PathBuf,
+    /// REST weight of this machine's address in a minute, all processes and products together.
+    pub rest_weight: u32,
+    /// Where the processes of this machine count it together.
+    pub weight_file: PathBuf,
     /// REST base per venue, in the order of [`Venue::ALL`]; `None` is the venue's own public endpoint.
     pub rest: [Option<String>; 4],
 }
@@ -182,6 +186,8 @@ impl Default for Settings {
                 connects_per_window: 300,
                 connect_window: Duration::from_secs(300),
                 connect_file: PathBuf::from("kraite-streams.connects"),
+                rest_weight: WEIGHT_LIMIT,
+                weight_file: PathBuf::from("kraite-streams.weight"),
                 rest: [const { None }; 4],
             },
             ops: OpsSettings {

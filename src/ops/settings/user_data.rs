@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{PrivateSpelling, SecretUrl, SpoolSync, VenueSettings};
 use crate::domain::limits::ROTATE_AFTER;
+use crate::domain::limits::SYNC_ORDERS_EVERY;
 use crate::ops::encrypter::Cipher;
 use crate::ops::secret::Secret;
 
@@ -25,6 +26,10 @@ pub struct UserDataSettings {
     pub keep_alive_max: Duration,
     /// Between two durable liveness marks: a gap's start is early by this much at most.
     pub liveness_mark: Duration,
+    /// Whether gaps are closed over REST.
+    pub reconcile: bool,
+    /// From one round of the safety net to the next; zero: there is none.
+    pub sync_orders: Duration,
     /// A connection is replaced at this age, before the venue cuts it; zero: never.
     pub rotate_after: Duration,
     /// Threads that read sockets.
@@ -64,6 +69,8 @@ impl Default for UserDataSettings {
             keep_alive_min: Duration::from_secs(60),
             keep_alive_max: Duration::from_secs(25 * 60),
             liveness_mark: Duration::from_secs(10),
+            reconcile: true,
+            sync_orders: SYNC_ORDERS_EVERY,
             rotate_after: ROTATE_AFTER,
             threads: 1,
             control_threads: 4,

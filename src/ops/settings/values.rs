@@ -118,6 +118,14 @@ pub(super) fn connect_file(settings: &mut Settings, path: &str) -> Result<(), St
     Ok(())
 }
 
+pub(super) fn weight_file(settings: &mut Settings, path: &str) -> Result<(), String> {
+    if path.is_empty() || path.ends_with('/') {
+        return Err("name a file in a writable folder".to_owned());
+    }
+    settings.net.weight_file = PathBuf::from(path);
+    Ok(())
+}
+
 pub(super) fn spool_folder(settings: &mut Settings, path: &str) -> Result<(), String> {
     if path.trim_end_matches('/').is_empty() {
         return Err("name a folder of the spool's own".to_owned());

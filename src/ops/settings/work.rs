@@ -306,7 +306,7 @@ mod tests {
             ),
             (
                 "[user_data.bybit]\ndispatched_executions = \"TRADE\"",
-                "f line 1: unknown key user_data.bybit: [user_data] has url, rest, spelling, discovery_s, keep_alive_min_s, keep_alive_max_s, liveness_mark_s, rotate_h, threads, control_threads, app_key, app_previous_keys, cipher, app_key_file, binance".to_owned(),
+                "f line 1: unknown key user_data.bybit: [user_data] has url, rest, spelling, discovery_s, keep_alive_min_s, keep_alive_max_s, liveness_mark_s, reconcile, sync_orders_s, rotate_h, threads, control_threads, app_key, app_previous_keys, cipher, app_key_file, binance".to_owned(),
             ),
             (
                 "[user_data]\nbinance = \"TRADE\"",

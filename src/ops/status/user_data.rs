@@ -43,6 +43,9 @@ pub struct UserDataStatus {
     pub queue_depth: u64,
     /// From a frame's socket being readable to its job on the queue.
     pub frame_to_job_us: Option<LatencyUs>,
+    /// Gaps that are being closed; absent where that is switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<ReconcileStatus>,
     /// Each account's stream.
     pub streams: Vec<AccountStatus>,
     /// What needs a person.
@@ -102,4 +105,58 @@ pub(super) fn user_data_line(user_data: &UserDataStatus) -> String {
         user_data.rewinds,
         if user_data.left_out > 0 { format!(" ({} records left out)", user_data.left_out) } else { String::new() },
     )
+}
+
+/// Reconciles, the safety net, and the REST weight of the address.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReconcileStatus {
+    /// Accounts whose gaps nobody closes at the moment.
+    pub waiting: u64,
+    /// Accounts that are being reconciled.
+    pub running: u64,
+    /// Accounts whose reconcile could not be finished and is tried again.
+    pub degraded: u64,
+    /// Gaps that got their outcome since the start.
+    pub gaps_closed: u64,
+    /// Events that nobody had heard.
+    pub recovered: u64,
+    /// Rounds of the safety net since the start.
+    pub sync_rounds: u64,
+    /// How long the last one took.
+    pub sync_round_ms: Option<u64>,
+    /// When it ended.
+    pub sync_round_at: Option<String>,
+    /// Accounts that the round at hand has not asked for yet.
+    pub sync_left: u64,
+    /// Local orders that were found elsewhere than at the venue.
+    pub drifted: u64,
+    /// The newest of these.
+    pub drift: Vec<DriftStatus>,
+    /// REST weight of the last minute, by anybody at this address as far as is known.
+    pub weight_used: u64,
+    /// Of so much.
+    pub weight_limit: u64,
+    /// The venue has banned this address for so long.
+    pub banned_s: u64,
+    /// A 429 stops reconciles for so long.
+    pub held_s: u64,
+}
+
+/// A local order that was elsewhere than at the venue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DriftStatus {
+    /// `accounts.id`.
+    pub account: i64,
+    /// `orders.id`.
+    pub order: i64,
+    /// `orders.exchange_order_id`.
+    pub exchange_order_id: String,
+    /// The venue's.
+    pub symbol: String,
+    /// `orders.status`.
+    pub local: String,
+    /// What it becomes.
+    pub venue: String,
 }

@@ -13,6 +13,7 @@
 mod lock;
 mod migrate;
 mod read;
+mod reconcile;
 pub mod tls;
 mod user_data;
 mod work;

@@ -26,7 +26,7 @@ macro_rules! audited_accounts {
 
 /// An open session of the worker.
 pub struct PostgresWork {
-    store: PostgresStore,
+    pub(super) store: PostgresStore,
     statements: Statements,
 }
 
@@ -49,11 +49,11 @@ impl PostgresWork {
         Ok(PostgresWork { store, statements: Statements::default() })
     }
 
-    fn execute(&mut self, text: &'static str, params: Params<'_>) -> Result<u64> {
+    pub(super) fn execute(&mut self, text: &'static str, params: Params<'_>) -> Result<u64> {
         self.statements.execute(&mut self.store.client, text, params)
     }
 
-    fn rows(&mut self, text: &'static str, params: Params<'_>) -> Result<Vec<Row>> {
+    pub(super) fn rows(&mut self, text: &'static str, params: Params<'_>) -> Result<Vec<Row>> {
         self.statements.rows(&mut self.store.client, text, params)
     }
 

@@ -163,6 +163,15 @@ impl WorkTransaction for PostgresTransaction<'_> {
         Ok(inserted > 0)
     }
 
+    fn recorded_of_order(&mut self, account_id: i64, exchange_order_id: &str) -> Result<Vec<String>> {
+        let rows = self.rows(
+            "SELECT raw_payload::text FROM api_data_stream WHERE exchange_order_id = $1::text \
+             AND account_id = $2::bigint ORDER BY id",
+            &[&exchange_order_id, &account_id],
+        )?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
     fn insert_audit_ahead(&mut self, rows: &[AuditRow<'_>]) -> Result<()> {
         self.insert_audits(rows)
     }

@@ -8,6 +8,7 @@ mod application;
 mod lock;
 mod priced;
 mod read;
+mod reconcile;
 mod user_data;
 mod work;
 mod work_read;

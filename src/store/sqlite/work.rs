@@ -22,7 +22,7 @@ const STATEMENTS_KEPT: usize = 64;
 
 /// An open file as the worker uses it.
 pub struct SqliteWork {
-    store: SqliteStore,
+    pub(super) store: SqliteStore,
     statements: Cell<u64>,
 }
 
@@ -34,12 +34,12 @@ impl SqliteWork {
         SqliteWork { store, statements: Cell::new(0) }
     }
 
-    fn execute(&self, text: &str, params: impl Params) -> Result<u64> {
+    pub(super) fn execute(&self, text: &str, params: impl Params) -> Result<u64> {
         self.count();
         Ok(self.store.connection.prepare_cached(text)?.execute(params)? as u64)
     }
 
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         text: &str,
         params: impl Params,

@@ -134,6 +134,14 @@ impl WorkTransaction for SqliteTransaction<'_> {
         Ok(inserted > 0)
     }
 
+    fn recorded_of_order(&mut self, account_id: i64, exchange_order_id: &str) -> Result<Vec<String>> {
+        self.rows(
+            "SELECT raw_payload FROM api_data_stream WHERE exchange_order_id = ?1 AND account_id = ?2 ORDER BY id",
+            (exchange_order_id, account_id),
+            |row| row.get(0),
+        )
+    }
+
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>> {
         if self.account.is_none_or(|account| account.id != account_id) {
             self.account = self.row(

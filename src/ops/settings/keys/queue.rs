@@ -3,28 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Key, number, text};
+use super::{Key, SWITCH, number, text};
 use crate::ops::settings::QueueTarget;
 use crate::ops::settings::queue_values::{horizon_prefix, job_class, name, prefix, url};
-
-/// `"on"` or `"off"`.
-macro_rules! switch {
-    ($($at:ident).+) => {
-        (
-            |s, word| {
-                s.$($at).+ = match word {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err("write \"on\" or \"off\"".to_owned()),
-                };
-                Ok(())
-            },
-            |s| if s.$($at).+ { "on".to_owned() } else { "off".to_owned() },
-        )
-    };
-}
-
-const SWITCH: &str = "\"on\" or \"off\"";
 
 pub(super) const KEYS: &[Key] = &[
     text(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Key, REST_EXPECTS, number, one_of, text};
+use super::{Key, REST_EXPECTS, SWITCH, number, one_of, text};
 use crate::domain::limits::ROTATE_HOURS_MAX;
 use crate::ops::encrypter::Cipher;
 use crate::ops::secret::Secret;
@@ -86,6 +86,25 @@ pub(super) const KEYS: &[Key] = &[
         &[
             "Between two durable marks of who is live. After a crash a gap begins at the last mark: shorter marks make",
             "shorter reconciles, longer ones spare the disk.",
+        ],
+    ),
+    text(
+        ("user_data", "reconcile"),
+        SWITCH,
+        switch!(user_data.reconcile),
+        &[
+            "Closes gaps: after every break of a stream orders, fills and positions are read over REST (about 150 weight an",
+            "account), and what nobody heard becomes jobs like the rest. \"off\": gaps stay rows of stream_gaps for somebody else.",
+        ],
+    ),
+    number(
+        ("user_data", "sync_orders_s"),
+        "s",
+        0..=86_400,
+        seconds!(user_data.sync_orders),
+        &[
+            "From one round of the safety net to the next: the orders of every account with open orders or positions are compared",
+            "with the venue's. 0: never; `kraite-streams sync-orders` does it from cron.",
         ],
     ),
     number(

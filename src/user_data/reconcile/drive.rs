@@ -1,0 +1,164 @@
+//! Drives a [`Plan`] to its end: each read behind the weight meter, refusals as what they are.
+//!
+//! A refusal about the address goes into the meter, which then says when to go on; a busy venue and a broken connection are
+//! tried again; everything else ends the reconcile with a sentence, to be tried again later. Blocks: for reconcile threads.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::meter_file::SharedMeter;
+use super::plan::{Next, Plan, PlanError};
+use super::ports::{AccountRest, Credentials};
+use crate::domain::limits::{RECONCILE_METER_WAIT_MAX, RECONCILE_TRIES};
+use crate::domain::{Clock, Mono};
+use crate::exchange::binance::account_answers::AnswerError;
+use crate::exchange::binance::listen_key::Refusal;
+use crate::user_data::weight_meter::{WeightClass, WeightPermit};
+
+/// How often a wait looks whether it is to be broken off.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Why a reconcile was not finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// The stream broke, or the process ends: nobody is at fault, and it begins anew when the stream is live.
+    Interrupted,
+    /// A sentence for people.
+    Failed(Arc<str>),
+}
+
+impl Unfinished {
+    /// With this sentence.
+    #[must_use]
+    pub fn because(sentence: impl std::fmt::Display) -> Unfinished {
+        Unfinished::Failed(sentence.to_string().into())
+    }
+}
+
+/// What reads are made with.
+pub struct Driver<'a> {
+    /// Asks.
+    pub rest: &'a dyn AccountRest,
+    /// As this account.
+    pub credentials: &'a Credentials,
+    /// Behind this meter.
+    pub meter: &'a SharedMeter,
+    /// In this class.
+    pub class: WeightClass,
+    /// By this clock.
+    pub clock: &'a dyn Clock,
+    /// Whether to go on.
+    pub goes_on: &'a dyn Fn() -> bool,
+}
+
+impl Driver<'_> {
+    /// Asks until the plan is finished and of one piece.
+    ///
+    /// # Errors
+    /// [`Unfinished`].
+    pub fn run(&self, plan: &mut Plan) -> Result<(), Unfinished> {
+        let mut tries = 0;
+        loop {
+            let ask = match plan.poll(self.clock.now()) {
+                Next::Ask(ask) => ask,
+                Next::Wait(until) => {
+                    self.wait_until(until)?;
+                    continue;
+                }
+                Next::Finished => return plan.check().map_err(Unfinished::because),
+            };
+            let read = ask.read();
+            self.wait_for_weight(read.weight())?;
+            let answer = self.rest.read(&read, self.credentials, self.clock.now().wall);
+            let now = self.clock.now();
+            let refusal = match &answer {
+                Err(sentence) => Err(sentence.clone()),
+                Ok(answer) => {
+                    let retry_after = answer.retry_after.as_deref();
+                    let taken = plan.handle_answer(answer.status, &answer.body, retry_after, now);
+                    let refusal = match &taken {
+                        Err(PlanError::Answer(AnswerError::Refused(refusal))) => Some(*refusal),
+                        _ => None,
+                    };
+                    self.meter.handle_answer(answer.used_weight, refusal, now);
+                    match (taken, refusal) {
+                        (Ok(()), _) => {
+                            tries = 0;
+                            continue;
+                        }
+                        (Err(_), Some(refusal)) => Ok(refusal),
+                        (Err(error), None) => return Err(Unfinished::because(error)),
+                    }
+                }
+            };
+            tries += 1;
+            let pause = match &refusal {
+                // Whether it goes on is the meter's to say.
+                Ok(refusal) if refusal.concerns_address() && tries < RECONCILE_TRIES => Duration::ZERO,
+                Ok(refusal @ Refusal::Overload { .. }) if tries < RECONCILE_TRIES => {
+                    refusal.pause(tries, now.wall.as_millis())
+                }
+                Err(_) if tries < RECONCILE_TRIES => Duration::from_secs(1 << tries.min(4)),
+                Ok(refusal) => return Err(Unfinished::because(sentence(*refusal))),
+                Err(sentence) => return Err(Unfinished::because(format!("the venue does not answer: {sentence}"))),
+            };
+            self.wait_until(now.mono.plus(pause))?;
+        }
+    }
+
+    fn wait_for_weight(&self, weight: u32) -> Result<(), Unfinished> {
+        let from = self.clock.now().mono;
+        loop {
+            let now = self.clock.now();
+            match self.meter.permit(self.class, weight, now) {
+                WeightPermit::Now => return Ok(()),
+                WeightPermit::At(at) if at.since(from) > RECONCILE_METER_WAIT_MAX => {
+                    let status = self.meter.status(now);
+                    return Err(Unfinished::because(if status.banned_for.is_zero() {
+                        format!("no REST weight is left: {} of {} are used", status.used, status.limit)
+                    } else {
+                        format!("the venue has banned this address for {} s", status.banned_for.as_secs() + 1)
+                    }));
+                }
+                WeightPermit::At(at) => self.wait_until(at)?,
+            }
+        }
+    }
+
+    /// Waits, unless it is to be broken off.
+    ///
+    /// # Errors
+    /// [`Unfinished::Interrupted`].
+    pub fn wait_until(&self, until: Mono) -> Result<(), Unfinished> {
+        loop {
+            if !(self.goes_on)() {
+                return Err(Unfinished::Interrupted);
+            }
+            let left = until.since(self.clock.now().mono);
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(LOOK_EVERY));
+        }
+    }
+}
+
+fn sentence(refusal: Refusal) -> String {
+    let what = match refusal {
+        Refusal::Credentials { .. } => "it does not take the API key and secret for reading, from this address",
+        Refusal::Clock => "this machine's clock is off: synchronise it",
+        Refusal::Banned { .. } => "it has banned this address",
+        Refusal::Limited { .. } => "this address has used its REST weight",
+        Refusal::Blocked { .. } => "it lets nobody in from this address",
+        Refusal::Overload { .. } => "it is too busy",
+        Refusal::KeyGone | Refusal::Shape | Refusal::Other { .. } => "for a reason that is not known here",
+    };
+    let code = match refusal {
+        Refusal::Credentials { code: Some(code) } | Refusal::Other { code: Some(code), .. } => {
+            format!(" (code {code})")
+        }
+        _ => String::new(),
+    };
+    format!("the venue refuses an account's reads: {what}{code}")
+}

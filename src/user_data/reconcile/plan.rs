@@ -1,0 +1,372 @@
+//! One account's reconcile, without I/O: which reads, in what order, and what they prove together (facts/binance.md §6).
+//!
+//! The caller sees to it that the socket is live and verified before it begins and stays so until it is over. Then: the open
+//! orders, open algo orders, positions and balances; the income of the gap, which names symbols that were opened and closed in
+//! it; each symbol's orders, algo orders and fills; each local order that no list has told of. A REST read may be older than a
+//! push, and what is absent may be late (facts/incumbent.md §9, 19, 25), so after [`RECONCILE_CONFIRM_AFTER`] every local order
+//! that still works is read again, one by one, and every symbol's fills; an order and its fills must agree.
+//!
+//! [`Plan::conclude`] then says what was missed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::ask::{Ask, History};
+use crate::domain::limits::{RECONCILE_AGREE_AFTER, RECONCILE_CONFIRM_AFTER, RECONCILE_ROUNDS_MAX, RECONCILE_ROWS_MAX};
+use crate::domain::{Decimal, Mono, Now};
+use crate::exchange::binance::account_answers::{
+    AnswerError, RestAlgoOrder, RestOrder, RestTrade, read_algo_order, read_algo_orders, read_balances, read_income,
+    read_order, read_orders, read_positions, read_trades,
+};
+use crate::exchange::binance::fact::Subject;
+use crate::exchange::binance::signed::From;
+use crate::store::reconcile::LocalOrder;
+
+/// What is to be found out.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// From here on something may have been missed, ms since 1970 UTC.
+    pub since_ms: i64,
+    /// What happened later came over the live stream; `None`: nothing is known of that.
+    pub until_ms: Option<i64>,
+    /// Whether symbols that nobody here knows of are looked for.
+    pub asks_income: bool,
+    /// Local orders that are not over.
+    pub orders: Vec<LocalOrder>,
+    /// Symbols of local positions, and of events that were heard.
+    pub symbols: BTreeSet<String>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask; the answer goes to [`Plan::handle_answer`], or the same question comes again.
+    Ask(Ask),
+    /// Nothing before then.
+    Wait(Mono),
+    /// All is read.
+    Finished,
+}
+
+/// Why an answer is of no use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The venue refused, or its answer cannot be read.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// More rows than one reconcile holds.
+    #[error("the account has more than {RECONCILE_ROWS_MAX} orders and fills since the gap began")]
+    TooMuch,
+    /// An order and its fills say different things, also when read again.
+    #[error("the venue's answers about order {0} of {1} and about its fills do not agree")]
+    Disagreement(u64, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Lists,
+    Histories,
+    Singles,
+    Confirm { at: Mono },
+    ConfirmFills,
+    Agree { at: Mono, round: u32 },
+    Finished,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Plan {
+    pub(super) scope: Scope,
+    phase: Phase,
+    queue: VecDeque<Ask>,
+    symbols: BTreeSet<String>,
+    pub(super) orders: BTreeMap<(String, u64), RestOrder>,
+    pub(super) algos: BTreeMap<u64, RestAlgoOrder>,
+    pub(super) trades: BTreeMap<(String, u64), RestTrade>,
+    /// Orders of which the venue says that it does not know them, and how often.
+    pub(super) unknown: BTreeMap<Subject, u32>,
+    disagreement: Option<(u64, String)>,
+    started_at: Option<Mono>,
+}
+
+impl Plan {
+    /// Has read nothing.
+    #[must_use]
+    pub fn new(scope: Scope) -> Plan {
+        Plan {
+            symbols: scope.symbols.clone(),
+            scope,
+            phase: Phase::Lists,
+            queue: VecDeque::new(),
+            orders: BTreeMap::new(),
+            algos: BTreeMap::new(),
+            trades: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            disagreement: None,
+            started_at: None,
+        }
+    }
+
+    /// What to do now.
+    pub fn poll(&mut self, now: Now) -> Next {
+        if self.started_at.is_none() {
+            self.started_at = Some(now.mono);
+            self.queue.extend([Ask::OpenOrders, Ask::OpenAlgoOrders, Ask::Positions, Ask::Balances]);
+            if self.scope.asks_income {
+                self.queue.push_back(Ask::income(self.scope.since_ms, now.wall.as_millis()));
+            }
+        }
+        loop {
+            if let Some(ask) = self.queue.front() {
+                return Next::Ask(ask.clone());
+            }
+            match self.phase {
+                Phase::Finished => return Next::Finished,
+                Phase::Confirm { at } | Phase::Agree { at, .. } if now.mono < at => return Next::Wait(at),
+                _ => self.advance(now),
+            }
+        }
+    }
+
+    /// The answer to the question that [`Plan::poll`] gave last.
+    ///
+    /// # Errors
+    /// [`PlanError`]; the question is then still open.
+    pub fn handle_answer(
+        &mut self,
+        status: u16,
+        body: &[u8],
+        retry_after: Option<&str>,
+        now: Now,
+    ) -> Result<(), PlanError> {
+        let Some(ask) = self.queue.front().cloned() else { return Ok(()) };
+        let now_ms = now.wall.as_millis();
+        let mut next = None;
+        match &ask {
+            Ask::OpenOrders => read_orders(status, body, retry_after)?.into_iter().for_each(|order| self.take(order)),
+            Ask::OpenAlgoOrders => {
+                read_algo_orders(status, body, retry_after)?.into_iter().for_each(|algo| self.take_algo(algo));
+            }
+            Ask::Positions => {
+                let held = read_positions(status, body, retry_after)?.into_iter();
+                self.symbols.extend(held.filter(|held| !held.quantity.is_zero()).map(|held| held.symbol));
+            }
+            // Read for its shape: an account whose balance cannot be read is not in order.
+            Ask::Balances => drop(read_balances(status, body, retry_after)?),
+            Ask::Income { .. } => {
+                let rows = read_income(status, body, retry_after)?;
+                next = ask.next_page(rows.len(), rows.iter().map(|row| row.time_ms).max(), now_ms);
+                self.symbols.extend(rows.into_iter().filter_map(|row| row.symbol));
+            }
+            Ask::History { of: History::Orders, .. } => {
+                let rows = read_orders(status, body, retry_after)?;
+                next = ask.next_page(rows.len(), last_id(rows.iter().map(|row| row.order_id)), now_ms);
+                rows.into_iter().for_each(|order| self.take(order));
+            }
+            Ask::History { of: History::AlgoOrders, .. } => {
+                let rows = read_algo_orders(status, body, retry_after)?;
+                next = ask.next_page(rows.len(), last_id(rows.iter().map(|row| row.algo_id)), now_ms);
+                rows.into_iter().for_each(|algo| self.take_algo(algo));
+            }
+            Ask::History { of: History::Trades, .. } => {
+                let rows = read_trades(status, body, retry_after)?;
+                next = ask.next_page(rows.len(), last_id(rows.iter().map(|row| row.trade_id)), now_ms);
+                for trade in rows {
+                    self.trades.insert((trade.symbol.clone(), trade.trade_id), trade);
+                }
+            }
+            Ask::Order { symbol, order_id } => match read_order(status, body, retry_after) {
+                Ok(order) => self.take(order),
+                Err(AnswerError::UnknownOrder) => {
+                    self.miss(Subject::Order { symbol: symbol.clone(), id: *order_id });
+                }
+                Err(error) => return Err(error.into()),
+            },
+            Ask::AlgoOrder { algo_id } => match read_algo_order(status, body, retry_after) {
+                Ok(algo) => self.take_algo(algo),
+                Err(AnswerError::UnknownOrder) => self.miss(Subject::Algo { id: *algo_id }),
+                Err(error) => return Err(error.into()),
+            },
+        }
+        if self.orders.len() + self.algos.len() + self.trades.len() > RECONCILE_ROWS_MAX {
+            return Err(PlanError::TooMuch);
+        }
+        self.queue.pop_front();
+        if let Some(next) = next {
+            self.queue.push_front(next);
+        }
+        Ok(())
+    }
+
+    /// Whether what was read is of one piece.
+    ///
+    /// # Errors
+    /// [`PlanError::Disagreement`].
+    pub fn check(&self) -> Result<(), PlanError> {
+        match &self.disagreement {
+            None => Ok(()),
+            Some((id, symbol)) => Err(PlanError::Disagreement(*id, symbol.clone())),
+        }
+    }
+
+    fn advance(&mut self, now: Now) {
+        let now_ms = now.wall.as_millis();
+        match self.phase {
+            Phase::Lists => {
+                self.symbols.extend(self.orders.values().map(|order| order.symbol.clone()));
+                self.symbols.extend(self.algos.values().map(|algo| algo.symbol.clone()));
+                self.symbols.extend(self.scope.orders.iter().map(|local| local.symbol.clone()));
+                self.symbols.remove("");
+                for symbol in &self.symbols {
+                    let histories = History::ALL.map(|of| Ask::history(of, symbol, self.scope.since_ms, now_ms));
+                    self.queue.extend(histories);
+                }
+                self.phase = Phase::Histories;
+            }
+            Phase::Histories => {
+                self.queue = self.singles(|plan, subject| !plan.is_read(subject));
+                self.queue.extend(self.strangers());
+                let at = self.started_at.unwrap_or(now.mono).plus(RECONCILE_CONFIRM_AFTER);
+                self.phase = if self.queue.is_empty() { Phase::Confirm { at } } else { Phase::Singles };
+            }
+            Phase::Singles => {
+                let at = self.started_at.unwrap_or(now.mono).plus(RECONCILE_CONFIRM_AFTER);
+                self.phase = Phase::Confirm { at };
+            }
+            Phase::Confirm { .. } => {
+                self.queue = self.singles(|plan, subject| !plan.is_over(subject));
+                self.phase = Phase::ConfirmFills;
+            }
+            Phase::ConfirmFills => {
+                self.queue = self.symbols.iter().map(|symbol| self.later_fills(symbol, now_ms)).collect();
+                self.phase = Phase::Agree { at: now.mono, round: 0 };
+            }
+            Phase::Agree { round, .. } => {
+                let strangers = self.strangers();
+                let mut asks: VecDeque<Ask> = strangers.into();
+                self.disagreement = None;
+                for order in self.orders.values().filter(|order| order.updated_ms >= self.scope.since_ms) {
+                    if let Some(ask) = self.disagrees(order, now_ms) {
+                        self.disagreement.get_or_insert((order.order_id, order.symbol.clone()));
+                        asks.push_back(ask);
+                    }
+                }
+                if asks.is_empty() || round == RECONCILE_ROUNDS_MAX {
+                    self.phase = Phase::Finished;
+                } else {
+                    self.queue = asks;
+                    self.phase = Phase::Agree { at: now.mono.plus(RECONCILE_AGREE_AFTER), round: round + 1 };
+                }
+            }
+            Phase::Finished => {}
+        }
+    }
+
+    /// Each local order of which `is_wanted` says so.
+    fn singles(&self, is_wanted: impl Fn(&Plan, &Subject) -> bool) -> VecDeque<Ask> {
+        let subjects = self.scope.orders.iter().filter_map(subject_of);
+        let asks = subjects.filter(|subject| is_wanted(self, subject)).map(|subject| match subject {
+            Subject::Order { symbol, id } => Ask::Order { symbol, order_id: id },
+            Subject::Algo { id } => Ask::AlgoOrder { algo_id: id },
+        });
+        asks.collect()
+    }
+
+    /// Orders that fills or algo orders name and no list has told of.
+    fn strangers(&self) -> Vec<Ask> {
+        let of_trades = self.trades.values().filter(|trade| trade.time_ms >= self.scope.since_ms);
+        let of_trades = of_trades.map(|trade| (trade.symbol.clone(), trade.order_id));
+        let of_algos = self.algos.values().filter(|algo| algo.updated_ms >= self.scope.since_ms);
+        let of_algos = of_algos.filter_map(|algo| Some((algo.symbol.clone(), algo.order_id?)));
+        let named: BTreeSet<(String, u64)> = of_trades.chain(of_algos).collect();
+        let new = named.into_iter().filter(|name| {
+            !self.orders.contains_key(name)
+                && !self.unknown.contains_key(&Subject::Order { symbol: name.0.clone(), id: name.1 })
+        });
+        new.map(|(symbol, order_id)| Ask::Order { symbol, order_id }).collect()
+    }
+
+    fn later_fills(&self, symbol: &str, now_ms: i64) -> Ask {
+        let known = self.trades.range((symbol.to_owned(), 0)..=(symbol.to_owned(), u64::MAX));
+        match known.map(|((_, id), _)| *id).max() {
+            Some(last) => {
+                Ask::History { of: History::Trades, symbol: symbol.to_owned(), from: From::Id(last.saturating_add(1)) }
+            }
+            None => Ask::history(History::Trades, symbol, self.scope.since_ms, now_ms),
+        }
+    }
+
+    /// What must be read again so that an order and its fills agree; `None`: they do.
+    fn disagrees(&self, order: &RestOrder, now_ms: i64) -> Option<Ask> {
+        let (mine, later): (Vec<_>, Vec<_>) =
+            self.fills_of(order).into_iter().partition(|fill| fill.time_ms <= order.updated_ms);
+        // A fill of the gap that the order's telling does not know yet; one from after the gap came over the live stream.
+        let is_old = later.iter().any(|fill| self.scope.until_ms.is_none_or(|until| fill.time_ms <= until));
+        let sum = mine.iter().try_fold(Decimal::zero(), |sum, trade| sum.plus(&trade.quantity));
+        let newest = mine.iter().map(|trade| trade.time_ms).max();
+        if is_old || sum.as_ref().is_some_and(|sum| *sum > order.executed) {
+            return Some(Ask::Order { symbol: order.symbol.clone(), order_id: order.order_id });
+        }
+        // Fills from before the window are not in the list; the newest is, where it is what last changed the order.
+        let is_by_fill = matches!(order.status.as_str(), "FILLED" | "PARTIALLY_FILLED");
+        let is_complete = sum.as_ref() == Some(&order.executed);
+        let reaches = newest.is_some_and(|newest| newest.saturating_add(1_000) >= order.updated_ms);
+        (is_by_fill && !is_complete && !reaches).then(|| self.later_fills(&order.symbol, now_ms))
+    }
+
+    /// The fills of an order, the oldest first.
+    pub(super) fn fills_of(&self, order: &RestOrder) -> Vec<RestTrade> {
+        let of_symbol = self.trades.range((order.symbol.clone(), 0)..=(order.symbol.clone(), u64::MAX));
+        of_symbol.filter(|(_, trade)| trade.order_id == order.order_id).map(|(_, trade)| trade.clone()).collect()
+    }
+
+    /// Of two tellings the newer one holds; of two of one time the later read.
+    fn take(&mut self, order: RestOrder) {
+        let key = (order.symbol.clone(), order.order_id);
+        self.unknown.remove(&Subject::Order { symbol: key.0.clone(), id: key.1 });
+        if self.orders.get(&key).is_none_or(|known| known.updated_ms <= order.updated_ms) {
+            self.orders.insert(key, order);
+        }
+    }
+
+    fn take_algo(&mut self, algo: RestAlgoOrder) {
+        self.unknown.remove(&Subject::Algo { id: algo.algo_id });
+        if self.algos.get(&algo.algo_id).is_none_or(|known| known.updated_ms <= algo.updated_ms) {
+            self.algos.insert(algo.algo_id, algo);
+        }
+    }
+
+    fn miss(&mut self, subject: Subject) {
+        *self.unknown.entry(subject).or_default() += 1;
+    }
+
+    fn is_read(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Order { symbol, id } => self.orders.contains_key(&(symbol.clone(), *id)),
+            Subject::Algo { id } => self.algos.contains_key(id),
+        }
+    }
+
+    /// Whether the venue says that it has ended, which is never taken back.
+    fn is_over(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Order { symbol, id } => {
+                let order = self.orders.get(&(symbol.clone(), *id));
+                order.is_some_and(|order| !matches!(order.status.as_str(), "NEW" | "PARTIALLY_FILLED"))
+            }
+            Subject::Algo { id } => {
+                let algo = self.algos.get(id);
+                algo.is_some_and(|algo| !matches!(algo.status.as_str(), "NEW" | "TRIGGERING" | "TRIGGERED"))
+            }
+        }
+    }
+}
+
+/// The order that a local row stands for; `None` where its id is none of this venue.
+pub(super) fn subject_of(local: &LocalOrder) -> Option<Subject> {
+    let id = local.order.exchange_order_id.as_ref()?.parse().ok()?;
+    Some(if local.order.is_algo { Subject::Algo { id } } else { Subject::Order { symbol: local.symbol.clone(), id } })
+}
+
+fn last_id(ids: impl Iterator<Item = u64>) -> Option<i64> {
+    ids.max().and_then(|id| i64::try_from(id).ok())
+}

@@ -1,0 +1,244 @@
+//! Who is reconciled next. Accounts with a gap come first, of these the exposed ones, of these the one that waits longest;
+//! then the safety net's round. One task an account at a time; what fails waits, longer each time, and says why. Sans-IO.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::drive::Unfinished;
+use crate::domain::limits::{RECONCILE_RETRY_MAX, RECONCILE_RETRY_MIN};
+use crate::domain::{Mono, Now, Random, Wall};
+use crate::store::reconcile::{Exposure, WaitingGaps};
+
+/// What is done for an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Its gaps are closed.
+    Gaps,
+    /// Its orders are compared.
+    Sync,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct ReconcileQueue {
+    entries: BTreeMap<i64, Entry>,
+    round: Round,
+    random: Random,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    gaps: u64,
+    newest_id: i64,
+    waiting_since: Wall,
+    is_exposed: bool,
+    wants_sync: bool,
+    synced_at: Mono,
+    running: Option<Task>,
+    failures: u32,
+    not_before: Mono,
+    trouble: Option<Arc<str>>,
+}
+
+/// The safety net's round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Round {
+    started_at: Option<Mono>,
+    left: usize,
+}
+
+/// How many are where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Accounts with gaps that nobody closes at the moment.
+    pub waiting: usize,
+    /// Accounts that are being reconciled.
+    pub running: usize,
+    /// Accounts whose reconcile could not be finished, each with why.
+    pub degraded: Vec<(i64, Arc<str>)>,
+    /// Accounts that the safety net's round has not asked for yet.
+    pub sync_left: usize,
+}
+
+impl ReconcileQueue {
+    /// Nobody waits.
+    #[must_use]
+    pub fn new(random: Random) -> ReconcileQueue {
+        ReconcileQueue { entries: BTreeMap::new(), round: Round::default(), random }
+    }
+
+    /// What the database says: who has gaps, and who something to lose.
+    pub fn handle_look(&mut self, waiting: &[WaitingGaps], exposed: &[Exposure]) {
+        for entry in self.entries.values_mut() {
+            (entry.gaps, entry.is_exposed) = (0, false);
+        }
+        for gaps in waiting {
+            let entry = self.entries.entry(gaps.account_id).or_default();
+            (entry.gaps, entry.newest_id, entry.waiting_since) = (gaps.gaps, gaps.newest_id, gaps.waiting_since);
+        }
+        for exposure in exposed {
+            self.entries.entry(exposure.account_id).or_default().is_exposed = true;
+        }
+        self.entries.retain(|_, entry| {
+            if entry.gaps == 0 && !entry.wants_sync && entry.running.is_none() {
+                (entry.failures, entry.trouble) = (0, None);
+            }
+            entry.gaps > 0 || entry.is_exposed || entry.wants_sync || entry.running.is_some()
+        });
+    }
+
+    /// A round of the safety net begins, over all exposed accounts; `false` while one is under way.
+    pub fn start_round(&mut self, now: Now) -> bool {
+        if self.round.started_at.is_some() {
+            return false;
+        }
+        let mut left = 0;
+        for entry in self.entries.values_mut().filter(|entry| entry.is_exposed) {
+            entry.wants_sync = true;
+            left += 1;
+        }
+        self.round = Round { started_at: (left > 0).then_some(now.mono), left };
+        true
+    }
+
+    /// The next task of an account that is ready, which is when its stream is live.
+    pub fn poll(&mut self, now: Now, mut is_ready: impl FnMut(i64) -> bool) -> Option<(i64, Task)> {
+        let due = self.entries.iter().filter(|(_, entry)| entry.running.is_none() && entry.not_before <= now.mono);
+        let of_gaps = due.clone().filter(|(_, entry)| entry.gaps > 0);
+        let mut gaps: Vec<_> = of_gaps.map(|(&id, entry)| ((!entry.is_exposed, entry.waiting_since), id)).collect();
+        gaps.sort_unstable();
+        let of_round = due.filter(|(_, entry)| entry.wants_sync && entry.gaps == 0);
+        let mut round: Vec<_> = of_round.map(|(&id, entry)| ((!entry.is_exposed, entry.synced_at), id)).collect();
+        round.sort_unstable();
+        let gaps = gaps.into_iter().map(|(_, id)| (id, Task::Gaps));
+        let round = round.into_iter().map(|(_, id)| (id, Task::Sync));
+        let (id, task) = gaps.chain(round).find(|(id, _)| is_ready(*id))?;
+        self.entries.get_mut(&id)?.running = Some(task);
+        Some((id, task))
+    }
+
+    /// What became of a task; `newest_id` is the newest gap that it closed. How long the round took that ends with it.
+    pub fn handle_done(&mut self, account: i64, outcome: Result<i64, Unfinished>, now: Now) -> Option<Duration> {
+        let entry = self.entries.get_mut(&account)?;
+        let task = entry.running.take()?;
+        match outcome {
+            Ok(newest_id) => {
+                (entry.failures, entry.trouble, entry.not_before) = (0, None, Mono::ZERO);
+                if task == Task::Gaps && entry.newest_id <= newest_id {
+                    entry.gaps = 0;
+                }
+            }
+            Err(Unfinished::Interrupted) => return None,
+            Err(Unfinished::Failed(sentence)) => {
+                entry.failures = entry.failures.saturating_add(1);
+                let doubled = RECONCILE_RETRY_MIN.saturating_mul(1 << entry.failures.saturating_sub(1).min(16));
+                let pause = doubled.min(RECONCILE_RETRY_MAX);
+                let jitter = self.random.below(pause.as_millis() as u64 / 4 + 1);
+                entry.not_before = now.mono.plus(pause).plus(Duration::from_millis(jitter));
+                entry.trouble = Some(sentence);
+            }
+        }
+        // A round asks once, and a reconcile finds what it would; who failed is asked again in the next.
+        (entry.wants_sync, entry.synced_at) = (false, now.mono);
+        self.round.left = self.entries.values().filter(|entry| entry.wants_sync).count();
+        if self.round.left > 0 {
+            return None;
+        }
+        self.round.started_at.take().map(|started| now.mono.since(started))
+    }
+
+    /// Accounts that the round still waits for, though their streams are down, are left to their gaps.
+    pub fn skip_unready(&mut self, mut is_ready: impl FnMut(i64) -> bool) {
+        for (&id, entry) in &mut self.entries {
+            if entry.wants_sync && entry.running.is_none() && !is_ready(id) {
+                entry.wants_sync = false;
+            }
+        }
+        self.round.left = self.entries.values().filter(|entry| entry.wants_sync).count();
+        if self.round.left == 0 {
+            self.round.started_at = None;
+        }
+    }
+
+    /// What to show.
+    #[must_use]
+    pub fn status(&self) -> QueueStatus {
+        let entries = || self.entries.iter();
+        let troubles = entries().filter_map(|(&id, entry)| Some((id, Arc::clone(entry.trouble.as_ref()?))));
+        QueueStatus {
+            waiting: entries().filter(|(_, entry)| entry.gaps > 0 && entry.running.is_none()).count(),
+            running: entries().filter(|(_, entry)| entry.running.is_some()).count(),
+            degraded: troubles.collect(),
+            sync_left: self.round.left,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now { mono: Mono::from_nanos(seconds * 1_000_000_000), wall: Wall::default() }
+    }
+
+    fn gaps(account_id: i64, newest_id: i64, since_s: i64) -> WaitingGaps {
+        WaitingGaps { account_id, gaps: 1, newest_id, waiting_since: Wall::from_millis(since_s * 1_000) }
+    }
+
+    fn exposed(account_id: i64) -> Exposure {
+        Exposure { account_id, api_system_id: 1, positions: 1, orders: 0 }
+    }
+
+    fn queue() -> ReconcileQueue {
+        ReconcileQueue::new(Random::from_seed(1))
+    }
+
+    #[test]
+    fn the_exposed_come_first_then_the_stalest_and_rounds_last() {
+        let mut queue = queue();
+        queue.handle_look(&[gaps(1, 1, 50), gaps(2, 2, 10), gaps(3, 3, 30)], &[exposed(3), exposed(4)]);
+        assert!(queue.start_round(at(0)));
+        let mut order = Vec::new();
+        while let Some(next) = queue.poll(at(0), |id| id != 2) {
+            order.push(next);
+        }
+        assert_eq!(order, [(3, Task::Gaps), (1, Task::Gaps), (4, Task::Sync)]);
+        assert_eq!(queue.poll(at(0), |_| true), Some((2, Task::Gaps)));
+        assert_eq!((queue.status().running, queue.start_round(at(0))), (4, false));
+        // A gap that came while the account was reconciled is not closed by that.
+        queue.handle_look(&[gaps(3, 9, 60)], &[exposed(3), exposed(4)]);
+        assert_eq!(queue.handle_done(3, Ok(3), at(1)), None);
+        assert_eq!(queue.poll(at(1), |_| true), Some((3, Task::Gaps)));
+        assert_eq!(queue.handle_done(3, Ok(9), at(2)), None);
+        assert_eq!(queue.status().sync_left, 1);
+        assert_eq!(queue.handle_done(4, Ok(0), at(7)), Some(Duration::from_secs(7)));
+        assert_eq!(queue.poll(at(7), |id| id == 3), None, "a reconcile has found what the round would");
+    }
+
+    #[test]
+    fn a_failure_waits_longer_each_time_and_is_visible_until_it_is_mended() {
+        let mut queue = queue();
+        let mut now = 0;
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            queue.handle_look(&[gaps(1, 1, 0)], &[]);
+            let from = now;
+            while queue.poll(at(now), |_| true).is_none() {
+                now += 1;
+            }
+            pauses.push(now - from);
+            queue.handle_done(1, Err(Unfinished::because("it is shut")), at(now));
+        }
+        assert!(pauses.is_sorted_by(|one, next| one <= next || *next >= 300), "{pauses:?}");
+        assert!(pauses[1] >= 2 && (300..=376).contains(pauses.last().unwrap()), "{pauses:?}");
+        assert_eq!(queue.status().degraded, [(1, "it is shut".into())]);
+        now += 400;
+        assert_eq!(queue.poll(at(now), |_| true), Some((1, Task::Gaps)));
+        queue.handle_done(1, Err(Unfinished::Interrupted), at(now));
+        assert_eq!(queue.poll(at(now), |_| true), Some((1, Task::Gaps)), "nobody was at fault");
+        queue.handle_done(1, Ok(1), at(now));
+        assert_eq!(queue.status(), QueueStatus::default());
+    }
+}

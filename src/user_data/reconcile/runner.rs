@@ -1,0 +1,350 @@
+//! The threads that reconcile: a few, each one account at a time. One of them looks at the database whenever a gap has got its
+//! row, and from time to time anyway; a lease says whether this process plays the safety net.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::drive::Unfinished;
+use super::meter_file::SharedMeter;
+use super::ports::AccountRest;
+use super::queue::{ReconcileQueue, Task};
+use super::run::{Found, Outlet, Run};
+use super::status::ReconcileStatus;
+use crate::domain::limits::{RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
+use crate::domain::{Clock, Mono, Random};
+use crate::spool::AccountId;
+use crate::store::WorkStore;
+use crate::user_data::control::ports::ColumnCipher;
+use crate::user_data::registry::Accounts;
+use crate::user_data::spooler::RecoveredLink;
+
+/// How often a thread without work looks for some.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// How reconciles run.
+#[derive(Clone, Debug)]
+pub struct ReconcileConfig {
+    /// `api_systems.canonical` of the venue.
+    pub canonical: String,
+    /// Whether local orders that do not show what was heard are told again: not in shadow mode, where none is ever changed.
+    pub heals: bool,
+    /// From one round of the safety net to the next; `None`: there is none.
+    pub sync_every: Option<Duration>,
+    /// The safety net's lease.
+    pub lease: PathBuf,
+}
+
+/// A number that somebody else counts.
+pub type Count = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// What the threads work with.
+pub struct ReconcileParts {
+    /// Makes a thread's own session's owner.
+    pub store: Box<dyn FnMut() -> WorkStore + Send>,
+    /// Reads the venue.
+    pub rest: Arc<dyn AccountRest>,
+    /// Laravel's columns.
+    pub cipher: Arc<dyn ColumnCipher>,
+    /// The address's weight.
+    pub meter: Arc<SharedMeter>,
+    /// Whose streams are live.
+    pub accounts: Arc<Accounts>,
+    /// Into the spool.
+    pub recovered: RecoveredLink,
+    /// Up to which position the spool is durable.
+    pub synced: Count,
+    /// Gaps that have their row: another number means another look.
+    pub rows: Count,
+    /// The process's clock.
+    pub clock: Arc<dyn Clock>,
+    /// For jitter.
+    pub random: Random,
+}
+
+struct Shared {
+    core: Mutex<Core>,
+    wake: Condvar,
+    config: ReconcileConfig,
+    rest: Arc<dyn AccountRest>,
+    cipher: Arc<dyn ColumnCipher>,
+    meter: Arc<SharedMeter>,
+    accounts: Arc<Accounts>,
+    recovered: RecoveredLink,
+    synced: Count,
+    rows: Count,
+    clock: Arc<dyn Clock>,
+}
+
+struct Core {
+    queue: ReconcileQueue,
+    status: ReconcileStatus,
+    is_looking: bool,
+    look_at: Mono,
+    /// The rows that the last look knew of.
+    rows: u64,
+    round_at: Mono,
+    lease: Option<Lease>,
+    is_stopping: bool,
+}
+
+/// The threads at work.
+pub struct Reconciler {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Reconciler {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system has no thread left; those that were started end by themselves.
+    pub fn start(config: ReconcileConfig, parts: ReconcileParts) -> io::Result<Reconciler> {
+        let ReconcileParts { mut store, rest, cipher, meter, accounts, recovered, synced, rows, clock, random } = parts;
+        let core = Core {
+            queue: ReconcileQueue::new(random),
+            status: ReconcileStatus::default(),
+            is_looking: false,
+            look_at: Mono::ZERO,
+            rows: 0,
+            round_at: config.sync_every.map_or(Mono::NEVER, |every| clock.now().mono.plus(every)),
+            lease: None,
+            is_stopping: false,
+        };
+        let (core, wake) = (Mutex::new(core), Condvar::new());
+        let shared =
+            Arc::new(Shared { core, wake, config, rest, cipher, meter, accounts, recovered, synced, rows, clock });
+        let mut reconciler = Reconciler { shared: Arc::clone(&shared), threads: Vec::new() };
+        for number in 0..RECONCILE_THREADS {
+            let (shared, store) = (Arc::clone(&shared), store());
+            let thread = thread::Builder::new().name(format!("reconcile-{number}")).spawn(move || shared.work(store));
+            match thread {
+                Ok(thread) => reconciler.threads.push(thread),
+                Err(error) => {
+                    reconciler.tell_to_stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(reconciler)
+    }
+
+    /// Whether a thread has ended that nobody stopped.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// What to show.
+    #[must_use]
+    pub fn status(&self) -> ReconcileStatus {
+        let mut status = {
+            let core = self.shared.core.lock();
+            let queue = core.queue.status();
+            ReconcileStatus {
+                waiting: queue.waiting,
+                running: queue.running,
+                degraded: queue.degraded,
+                sync_left: queue.sync_left,
+                ..core.status.clone()
+            }
+        };
+        status.meter = self.shared.meter.status(self.shared.clock.now());
+        status.meter_warning = self.shared.meter.warning();
+        status
+    }
+
+    /// Tells the threads to end; what they were at is outstanding, and begins anew with the next start.
+    pub fn tell_to_stop(&self) {
+        self.shared.core.lock().is_stopping = true;
+        self.shared.wake.notify_all();
+    }
+
+    /// Ends the threads inside `bound`; one that hangs in a call is left behind. Whether all ended.
+    pub fn stop(&mut self, bound: Duration) -> bool {
+        self.tell_to_stop();
+        let clock = Arc::clone(&self.shared.clock);
+        let until = clock.now().mono.plus(bound);
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            if clock.now().mono >= until {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        // A panic has been printed by the thread itself.
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        true
+    }
+}
+
+impl Drop for Reconciler {
+    fn drop(&mut self) {
+        self.tell_to_stop();
+    }
+}
+
+impl Shared {
+    fn work(&self, mut store: WorkStore) {
+        let mut core = self.core.lock();
+        while !core.is_stopping {
+            let now = self.clock.now();
+            let rows = (self.rows)();
+            if !core.is_looking && (now.mono >= core.look_at || rows != core.rows) {
+                (core.is_looking, core.rows) = (true, rows);
+                self.look(&mut core, &mut store);
+                core.is_looking = false;
+                continue;
+            }
+            let Some((account, task)) = core.queue.poll(now, |account| self.live_since(account).is_some()) else {
+                self.wake.wait_for(&mut core, IDLE);
+                continue;
+            };
+            let found = MutexGuard::unlocked(&mut core, || {
+                let done = catch_unwind(AssertUnwindSafe(|| self.run(account, task, &mut store)));
+                done.unwrap_or_else(|_| {
+                    store.close();
+                    Err(Unfinished::because("the reconcile broke off inside this program"))
+                })
+            });
+            self.note(&mut core, account, task, found);
+        }
+    }
+
+    fn look(&self, core: &mut MutexGuard<'_, Core>, store: &mut WorkStore) {
+        let canonical = &self.config.canonical;
+        let look = MutexGuard::unlocked(core, || {
+            store.run(|tables| Ok((tables.gaps_waiting()?, tables.exposures(canonical)?)))
+        });
+        let now = self.clock.now();
+        core.look_at = now.mono.plus(RECONCILE_LOOK_EVERY);
+        match look {
+            Ok((gaps, exposed)) => {
+                core.status.database_fault = None;
+                core.queue.handle_look(&gaps, &exposed);
+                self.tend_round(core);
+            }
+            Err(error) => {
+                let sentence: Arc<str> = error.to_string().into();
+                if core.status.database_fault.as_ref() != Some(&sentence) {
+                    tracing::warn!("reconciles wait for the database: {sentence}");
+                }
+                core.status.database_fault = Some(sentence);
+            }
+        }
+    }
+
+    fn tend_round(&self, core: &mut Core) {
+        let Some(every) = self.config.sync_every else { return };
+        core.queue.skip_unready(|account| self.live_since(account).is_some());
+        let now = self.clock.now();
+        if now.mono < core.round_at {
+            return;
+        }
+        if core.lease.is_none() {
+            match Lease::take(&self.config.lease) {
+                Ok(lease) => core.lease = lease,
+                Err(error) => tracing::warn!("no safety net: {}: {error}", self.config.lease.display()),
+            }
+        }
+        // While somebody else holds the lease it is asked for again at the next look.
+        if core.lease.is_some() && core.queue.start_round(now) {
+            core.round_at = now.mono.plus(every);
+        }
+    }
+
+    fn live_since(&self, account: i64) -> Option<crate::domain::Wall> {
+        let cell = self.accounts.cell(AccountId(u64::try_from(account).ok()?))?;
+        cell.state(self.clock.now()).0.live_since
+    }
+
+    fn run(&self, account: i64, task: Task, store: &mut WorkStore) -> Result<Found, Unfinished> {
+        let Some(live_since) = self.live_since(account) else { return Err(Unfinished::Interrupted) };
+        // A stream that breaks meanwhile has a newer gap, and one reconcile closes both.
+        let goes_on = || self.live_since(account) == Some(live_since) && !self.core.lock().is_stopping;
+        let mut run = Run {
+            account,
+            canonical: &self.config.canonical,
+            heals: self.config.heals,
+            store,
+            rest: &*self.rest,
+            cipher: &*self.cipher,
+            meter: &self.meter,
+            clock: &*self.clock,
+            goes_on: &goes_on,
+        };
+        let outlet = Outlet { link: &self.recovered, synced: &self.synced };
+        match task {
+            Task::Gaps => run.close_gaps(&outlet),
+            Task::Sync => run.sync_orders(Some(&outlet)),
+        }
+    }
+
+    fn note(&self, core: &mut Core, account: i64, task: Task, found: Result<Found, Unfinished>) {
+        let now = self.clock.now();
+        let outcome = match &found {
+            Ok(found) => {
+                let conclusion = &found.conclusion;
+                core.status.gaps_closed += found.gaps;
+                core.status.recovered += conclusion.missed() as u64;
+                core.status.note_drift(account, &conclusion.drift);
+                if task == Task::Gaps {
+                    tracing::info!(
+                        account,
+                        gaps = found.gaps,
+                        "reconciled: {} events recovered, {} local orders elsewhere than at the venue",
+                        conclusion.missed(),
+                        conclusion.drift.len()
+                    );
+                } else if !conclusion.events.is_empty() {
+                    tracing::warn!(
+                        account,
+                        "the safety net found {} events that nobody heard and {} local orders elsewhere than at the venue",
+                        conclusion.missed(),
+                        conclusion.drift.len()
+                    );
+                }
+                Ok(found.newest_id)
+            }
+            Err(unfinished) => {
+                if let Unfinished::Failed(sentence) = unfinished {
+                    tracing::warn!(account, "degraded: not reconciled: {sentence}");
+                }
+                Err(unfinished.clone())
+            }
+        };
+        if let Some(round) = core.queue.handle_done(account, outcome, now) {
+            core.status.rounds += 1;
+            core.status.round = Some(round);
+            core.status.round_ended_at = Some(now.wall);
+        }
+        self.wake.notify_all();
+    }
+}
+
+/// Who holds it plays the safety net; it ends with the process.
+#[derive(Debug)]
+pub struct Lease {
+    _file: File,
+}
+
+impl Lease {
+    /// Takes it, if nobody else has it.
+    ///
+    /// # Errors
+    /// The file cannot be made or locked.
+    pub fn take(path: &std::path::Path) -> io::Result<Option<Lease>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lease { _file: file })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}

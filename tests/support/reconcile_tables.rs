@@ -1,0 +1,108 @@
+//! What both databases must do for reconciles, as one list of promises: `work_tables.rs` and `servers_work_tables.rs` run it on
+//! the world of `work_tables`, behind the worker's promises.
+
+use kraite_streams::store::WorkStore;
+use kraite_streams::store::reconcile::{Exposure, GapVerdict};
+
+use crate::work_tables::{AT, Rig, audit, columns, commit, later, place, system};
+
+const SECOND: i64 = 1_000_000;
+
+/// Every promise, on a migrated store with the worker's world.
+pub fn hold_reconcile(store: &mut WorkStore, rig: &mut dyn Rig) {
+    // What the worker's promises left behind is none of these.
+    rig.sql("DELETE FROM stream_gaps; UPDATE orders SET status = 'FILLED'; UPDATE positions SET status = 'closed'");
+    gaps_wait_until_they_have_an_outcome(store, rig);
+    exposed_accounts_and_their_orders_are_found(store, rig);
+    recorded_events_are_found_and_paged(store, rig);
+}
+
+fn gaps_wait_until_they_have_an_outcome(store: &mut WorkStore, rig: &mut dyn Rig) {
+    let binance = system(rig, "binance");
+    for (id, account, started, ended) in [(9_001, 101, 10, 20), (9_002, 102, 5, 6), (9_003, 101, 30, 40)] {
+        rig.sql(&format!(
+            "INSERT INTO stream_gaps (id, account_id, api_system_id, started_at, ended_at, reason, epoch, position) \
+             VALUES ({id}, {account}, {binance}, '{}+00:00', '{}+00:00', 'reconnect', '{id:032x}', {id})",
+            later(started * SECOND),
+            later(ended * SECOND)
+        ));
+    }
+    let waiting = store.run(|tables| tables.gaps_waiting()).unwrap();
+    let shown: Vec<_> = waiting.iter().map(|gaps| (gaps.account_id, gaps.gaps, gaps.newest_id)).collect();
+    assert_eq!(shown, [(101, 2, 9_003), (102, 1, 9_002)]);
+    assert_eq!(waiting[0].waiting_since, later(20 * SECOND));
+    let ids = |store: &mut WorkStore| -> Vec<i64> {
+        store.run(|tables| tables.waiting_gaps_of(101, 10)).unwrap().iter().map(|gap| gap.id).collect()
+    };
+    assert_eq!(ids(store), [9_001, 9_003]);
+    store.run(|tables| tables.gaps_taken_up(&[9_001, 9_003], later(50 * SECOND))).unwrap();
+    store.run(|tables| tables.gaps_taken_up(&[9_001], later(99 * SECOND))).unwrap();
+    let gaps = store.run(|tables| tables.waiting_gaps_of(101, 10)).unwrap();
+    assert_eq!(gaps[0].opened_at, Some(later(50 * SECOND)), "the first time counts");
+    assert_eq!((gaps[0].started_at, gaps[0].ended_at), (Some(later(10 * SECOND)), later(20 * SECOND)));
+
+    let mut settle = |outcome, note: &str, recovered| {
+        let verdict = GapVerdict { outcome, note, recovered, at: later(60 * SECOND) };
+        store.run(|tables| tables.settle_gap(9_001, &verdict)).unwrap();
+    };
+    settle(None, "the venue is too busy", 0);
+    assert_eq!(
+        rig.one("SELECT outcome_note FROM stream_gaps WHERE id = 9001").as_deref(),
+        Some("the venue is too busy")
+    );
+    settle(Some("recovered"), &"é".repeat(300), 3);
+    settle(Some("nothing_missed"), "a second outcome", 7);
+    assert_eq!(ids(store), [9_003]);
+    for (column, expected) in [("outcome", "recovered"), ("recovered_count", "3"), ("length(outcome_note)", "255")] {
+        let read = rig.one(&format!("SELECT {column} FROM stream_gaps WHERE id = 9001"));
+        assert_eq!(read.as_deref(), Some(expected), "{column}");
+    }
+    assert!(rig.one("SELECT reconciled_at FROM stream_gaps WHERE id = 9001").is_some());
+    assert_eq!(rig.one("SELECT reconciled_at FROM stream_gaps WHERE id = 9003"), None);
+}
+
+fn exposed_accounts_and_their_orders_are_found(store: &mut WorkStore, rig: &mut dyn Rig) {
+    let binance = system(rig, "binance");
+    assert_eq!(store.run(|tables| tables.exposures("binance")).unwrap(), []);
+    rig.sql("UPDATE positions SET status = 'active' WHERE id = 1010");
+    for (id, position, kind, exchange, status) in [
+        (8_001, 1_010, "MARKET", "77", "NEW"),
+        (8_002, 1_010, "STOP-MARKET", "78", "TRIGGERED"),
+        (8_003, 1_010, "LIMIT", "79", "FILLED"),
+        (8_004, 1_010, "LIMIT", "", "NEW"),
+        (8_005, 1_020, "LIMIT", "80", "PARTIALLY_FILLED"),
+    ] {
+        place(rig, id, position, kind, &format!("reconcile-{id}"), exchange);
+        rig.sql(&format!("UPDATE orders SET status = '{status}' WHERE id = {id}"));
+    }
+    let exposure = |account_id, positions, orders| Exposure { account_id, api_system_id: binance, positions, orders };
+    assert_eq!(store.run(|tables| tables.exposures("binance")).unwrap(), [exposure(101, 1, 2), exposure(102, 0, 1)]);
+    let orders = store.run(|tables| tables.working_orders(101, 10)).unwrap();
+    let shown: Vec<_> =
+        orders.iter().map(|local| (local.order.id, local.symbol.as_str(), local.order.is_algo)).collect();
+    assert_eq!(shown, [(8_001, "BTCUSDT", false), (8_002, "BTCUSDT", true)]);
+    assert_eq!(store.run(|tables| tables.working_orders(101, 1)).unwrap().len(), 1);
+    assert_eq!(store.run(|tables| tables.opened_symbols(101)).unwrap(), ["BTCUSDT"]);
+    assert_eq!(store.run(|tables| tables.opened_symbols(102)).unwrap(), [""; 0], "its position is closed");
+}
+
+fn recorded_events_are_found_and_paged(store: &mut WorkStore, rig: &mut dyn Rig) {
+    let binance = system(rig, "binance");
+    let since = later(1_000 * SECOND);
+    commit(store, |tx| {
+        for (number, (account, at)) in (0..).zip([(101, 999), (101, 1_000), (102, 1_001), (101, 1_002)]) {
+            audit(tx, account, binance, &columns("4711", "c"), later(at * SECOND), &format!("reconcile-{number}"))?;
+        }
+        let other = kraite_streams::store::work_rows::AuditColumns {
+            event_type: "account_update".to_owned(),
+            ..columns("4711", "c")
+        };
+        audit(tx, 101, binance, &other, later(1_003 * SECOND), "reconcile-other")
+    });
+    let first = store.run(|tables| tables.order_events_since(101, since, 0, 1)).unwrap();
+    let rest = store.run(|tables| tables.order_events_since(101, since, first[0].0, 9)).unwrap();
+    assert_eq!((first.len(), rest.len(), rest[0].1.as_str()), (1, 1, "{}"));
+    assert_eq!(commit(store, |tx| tx.recorded_of_order(101, "4711")).len(), 4);
+    assert_eq!(commit(store, |tx| tx.recorded_of_order(103, "4711")).len(), 0);
+    assert!(AT < since);
+}
