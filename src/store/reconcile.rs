@@ -81,14 +81,8 @@ pub trait ReconcileTables {
     /// Symbols of positions that are open or about to be.
     fn opened_symbols(&mut self, account_id: i64) -> Result<Vec<String>>;
 
-    /// Recorded order events of the account, received from `since` on, with an id above `after`: id and bytes, ascending id.
-    fn order_events_since(
-        &mut self,
-        account_id: i64,
-        since: Wall,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, String)>>;
+    /// Recorded events of the account about orders, balances and positions, received from `since` on, with an id above `after`: id and bytes, ascending id.
+    fn events_since(&mut self, account_id: i64, since: Wall, after: i64, limit: u32) -> Result<Vec<(i64, String)>>;
 }
 
 /// Statuses of orders that are not over. An algo order that has triggered is not: its real order works.

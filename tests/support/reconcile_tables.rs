@@ -1,6 +1,7 @@
 //! What both databases must do for reconciles, as one list of promises: `work_tables.rs` and `servers_work_tables.rs` run it on
 //! the world of `work_tables`, behind the worker's promises.
 
+use kraite_streams::domain::Wall;
 use kraite_streams::store::WorkStore;
 use kraite_streams::store::reconcile::{Exposure, GapVerdict};
 
@@ -89,19 +90,24 @@ fn exposed_accounts_and_their_orders_are_found(store: &mut WorkStore, rig: &mut 
 fn recorded_events_are_found_and_paged(store: &mut WorkStore, rig: &mut dyn Rig) {
     let binance = system(rig, "binance");
     let since = later(1_000 * SECOND);
+    let event_time = later(1_002 * SECOND);
     commit(store, |tx| {
         for (number, (account, at)) in (0..).zip([(101, 999), (101, 1_000), (102, 1_001), (101, 1_002)]) {
             audit(tx, account, binance, &columns("4711", "c"), later(at * SECOND), &format!("reconcile-{number}"))?;
         }
         let other = kraite_streams::store::work_rows::AuditColumns {
             event_type: "account_update".to_owned(),
+            event_time: Some(event_time),
             ..columns("4711", "c")
         };
         audit(tx, 101, binance, &other, later(1_003 * SECOND), "reconcile-other")
     });
-    let first = store.run(|tables| tables.order_events_since(101, since, 0, 1)).unwrap();
-    let rest = store.run(|tables| tables.order_events_since(101, since, first[0].0, 9)).unwrap();
-    assert_eq!((first.len(), rest.len(), rest[0].1.as_str()), (1, 1, "{}"));
+    let first = store.run(|tables| tables.events_since(101, since, 0, 1)).unwrap();
+    let rest = store.run(|tables| tables.events_since(101, since, first[0].0, 9)).unwrap();
+    assert_eq!((first.len(), rest.len(), rest[0].1.as_str()), (1, 2, "{}"), "orders and holdings");
+    let held = |store: &mut WorkStore, account, at| commit(store, |tx| tx.recorded_account_updates(account, at)).len();
+    assert_eq!((held(store, 101, event_time), held(store, 102, event_time)), (1, 0));
+    assert_eq!(held(store, 101, Wall::from_micros(event_time.as_micros() + 1_000)), 0);
     assert_eq!(commit(store, |tx| tx.recorded_of_order(101, "4711")).len(), 4);
     assert_eq!(commit(store, |tx| tx.recorded_of_order(103, "4711")).len(), 0);
     assert!(AT < since);

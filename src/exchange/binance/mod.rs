@@ -1,6 +1,7 @@
 //! Binance USDⓈ-M futures: the venue that prices come from, and the accounts' events.
 
 pub mod account_answers;
+pub mod account_fact;
 pub mod control;
 mod entry;
 pub mod event_key;

@@ -115,18 +115,12 @@ impl ReconcileTables for PostgresWork {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
-    fn order_events_since(
-        &mut self,
-        account_id: i64,
-        since: Wall,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, String)>> {
+    fn events_since(&mut self, account_id: i64, since: Wall, after: i64, limit: u32) -> Result<Vec<(i64, String)>> {
         // Adding 0 keeps the primary key out of the plan: the account's index says where `since` is.
         let rows = self.rows(
             "SELECT id::bigint, raw_payload::text FROM api_data_stream WHERE account_id = $1::bigint \
-             AND received_at >= $2::text::timestamptz AND id + 0 > $3::bigint AND event_type = 'order_update' \
-             ORDER BY id + 0 LIMIT $4::bigint",
+             AND received_at >= $2::text::timestamptz AND id + 0 > $3::bigint \
+             AND event_type IN ('order_update', 'account_update') ORDER BY id + 0 LIMIT $4::bigint",
             &[&account_id, &stamp(since), &after, &i64::from(limit)],
         )?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()

@@ -113,17 +113,11 @@ impl ReconcileTables for SqliteWork {
         )
     }
 
-    fn order_events_since(
-        &mut self,
-        account_id: i64,
-        since: Wall,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, String)>> {
+    fn events_since(&mut self, account_id: i64, since: Wall, after: i64, limit: u32) -> Result<Vec<(i64, String)>> {
         // The sign keeps the primary key out of the plan: the account's index says where `since` is.
         self.rows(
             "SELECT id, raw_payload FROM api_data_stream WHERE account_id = ?1 AND received_at >= ?2 AND +id > ?3 \
-             AND event_type = 'order_update' ORDER BY +id LIMIT ?4",
+             AND event_type IN ('order_update', 'account_update') ORDER BY +id LIMIT ?4",
             (account_id, since.to_string(), after, limit),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )

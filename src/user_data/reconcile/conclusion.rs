@@ -3,12 +3,15 @@
 //!
 //! An event was missed if its time lies in the gap and no recorded event says the same. A local order has drifted if the very
 //! rules that apply events would change it by one, so a read that is older than the newest push changes nothing here either.
-//! Orders that are not ours are recovered like others; the rules find no row for them, and leave them alone.
+//! Orders that are not ours are recovered like others; the rules find no row for them, and leave them alone. What the account
+//! holds is in [`holdings`](super::holdings)' hands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::holdings::HeardHoldings;
 use super::plan::{Plan, subject_of};
 use crate::domain::Wall;
+use crate::exchange::binance::account_fact::AccountFact;
 use crate::exchange::binance::fact::{OrderFact, Subject};
 use crate::exchange::binance::project;
 use crate::exchange::binance::recovered::{algo_event, order_events};
@@ -65,12 +68,16 @@ impl Conclusion {
 pub struct Heard {
     trades: HashSet<(String, u64)>,
     states: HashMap<Subject, Vec<OrderFact>>,
+    holdings: HeardHoldings,
 }
 
 impl Heard {
-    /// Takes a recorded event; its symbol, where it is about an order.
+    /// Takes a recorded event, in the order in which they were recorded; its symbol, where it is about an order.
     pub fn add(&mut self, event: &[u8]) -> Option<String> {
-        let fact = OrderFact::read(event)?;
+        let Some(fact) = OrderFact::read(event) else {
+            self.holdings.add(AccountFact::read(event)?);
+            return None;
+        };
         let symbol = match &fact.subject {
             Subject::Order { symbol, .. } => Some(symbol.clone()),
             Subject::Algo { .. } => None,
@@ -142,6 +149,8 @@ impl Plan {
                 }
             }
         }
+        // Behind the fills of the same moment, which have caused it.
+        conclusion.events.extend(self.holdings_missed(&heard.holdings));
         conclusion.events.sort_by_key(|event| event.at_ms);
         conclusion.drift.sort_by_key(|drift| drift.order_id);
         // Of several events of one order the last says where it is.
@@ -163,8 +172,7 @@ impl Plan {
         conclusion: &mut Conclusion,
     ) {
         let Some(fact) = OrderFact::read(text.as_bytes()) else { return };
-        let is_within =
-            fact.time_ms >= self.scope.since_ms && self.scope.until_ms.is_none_or(|until| fact.time_ms <= until);
+        let is_within = self.is_within(fact.time_ms);
         let newest = local.and_then(|local| local.order.last.as_ref()).map(|mark| mark.transaction_time_ms);
         // A state that is older than the newest push is a stale read; a fill has happened, whenever it was.
         let is_stale = fact.trade.is_none() && newest.is_some_and(|newest| newest > fact.time_ms);

@@ -12,6 +12,9 @@
 pub mod ask;
 pub mod conclusion;
 pub mod drive;
+mod holdings;
+#[cfg(test)]
+mod holdings_tests;
 pub mod meter_file;
 pub mod plan;
 #[cfg(test)]

@@ -4,14 +4,20 @@
 //! orders, open algo orders, positions and balances; the income of the gap, which names symbols that were opened and closed in
 //! it; each symbol's orders, algo orders and fills; each local order that no list has told of. A REST read may be older than a
 //! push, and what is absent may be late (facts/incumbent.md §9, 19, 25), so after [`RECONCILE_CONFIRM_AFTER`] every local order
-//! that still works is read again, one by one, and every symbol's fills; an order and its fills must agree.
+//! that still works is read again, one by one, every symbol's fills, and balances and positions; an order and its fills must
+//! agree, and a position that is flat must be proven to be so.
 //!
 //! [`Plan::conclude`] then says what was missed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::ask::{Ask, History};
-use crate::domain::limits::{RECONCILE_AGREE_AFTER, RECONCILE_CONFIRM_AFTER, RECONCILE_ROUNDS_MAX, RECONCILE_ROWS_MAX};
+use super::holdings::Holdings;
+use crate::domain::limits::{
+    RECONCILE_AGREE_AFTER, RECONCILE_CONFIRM_AFTER, RECONCILE_FLAT_AFTER, RECONCILE_FLAT_ROUNDS_MAX,
+    RECONCILE_ROUNDS_MAX, RECONCILE_ROWS_MAX,
+};
 use crate::domain::{Decimal, Mono, Now};
 use crate::exchange::binance::account_answers::{
     AnswerError, RestAlgoOrder, RestOrder, RestTrade, read_algo_order, read_algo_orders, read_balances, read_income,
@@ -61,6 +67,9 @@ pub enum PlanError {
     Disagreement(u64, String),
 }
 
+/// Balances come first: where they have a fill, the positions that are read behind them have it too.
+const HOLDINGS: [Ask; 2] = [Ask::Balances, Ask::Positions];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Lists,
@@ -69,6 +78,8 @@ enum Phase {
     Confirm { at: Mono },
     ConfirmFills,
     Agree { at: Mono, round: u32 },
+    Flats { round: u32 },
+    FlatsAgain { at: Mono, round: u32 },
     Finished,
 }
 
@@ -82,6 +93,7 @@ pub struct Plan {
     pub(super) orders: BTreeMap<(String, u64), RestOrder>,
     pub(super) algos: BTreeMap<u64, RestAlgoOrder>,
     pub(super) trades: BTreeMap<(String, u64), RestTrade>,
+    pub(super) holdings: Holdings,
     /// Orders of which the venue says that it does not know them, and how often.
     pub(super) unknown: BTreeMap<Subject, u32>,
     disagreement: Option<(u64, String)>,
@@ -100,6 +112,7 @@ impl Plan {
             orders: BTreeMap::new(),
             algos: BTreeMap::new(),
             trades: BTreeMap::new(),
+            holdings: Holdings::default(),
             unknown: BTreeMap::new(),
             disagreement: None,
             started_at: None,
@@ -121,7 +134,9 @@ impl Plan {
             }
             match self.phase {
                 Phase::Finished => return Next::Finished,
-                Phase::Confirm { at } | Phase::Agree { at, .. } if now.mono < at => return Next::Wait(at),
+                Phase::Confirm { at } | Phase::Agree { at, .. } | Phase::FlatsAgain { at, .. } if now.mono < at => {
+                    return Next::Wait(at);
+                }
                 _ => self.advance(now),
             }
         }
@@ -147,11 +162,14 @@ impl Plan {
                 read_algo_orders(status, body, retry_after)?.into_iter().for_each(|algo| self.take_algo(algo));
             }
             Ask::Positions => {
-                let held = read_positions(status, body, retry_after)?.into_iter();
-                self.symbols.extend(held.filter(|held| !held.quantity.is_zero()).map(|held| held.symbol));
+                let held = read_positions(status, body, retry_after)?;
+                if self.phase == Phase::Lists {
+                    let open = held.iter().filter(|held| !held.quantity.is_zero());
+                    self.symbols.extend(open.map(|held| held.symbol.clone()));
+                }
+                self.holdings.take_positions(held, now_ms);
             }
-            // Read for its shape: an account whose balance cannot be read is not in order.
-            Ask::Balances => drop(read_balances(status, body, retry_after)?),
+            Ask::Balances => self.holdings.take_balances(read_balances(status, body, retry_after)?),
             Ask::Income { .. } => {
                 let rows = read_income(status, body, retry_after)?;
                 next = ask.next_page(rows.len(), rows.iter().map(|row| row.time_ms).max(), now_ms);
@@ -238,6 +256,9 @@ impl Plan {
             }
             Phase::ConfirmFills => {
                 self.queue = self.symbols.iter().map(|symbol| self.later_fills(symbol, now_ms)).collect();
+                if !self.symbols.is_empty() {
+                    self.queue.extend(HOLDINGS);
+                }
                 self.phase = Phase::Agree { at: now.mono, round: 0 };
             }
             Phase::Agree { round, .. } => {
@@ -251,11 +272,23 @@ impl Plan {
                     }
                 }
                 if asks.is_empty() || round == RECONCILE_ROUNDS_MAX {
-                    self.phase = Phase::Finished;
+                    self.phase = Phase::Flats { round: 0 };
                 } else {
                     self.queue = asks;
                     self.phase = Phase::Agree { at: now.mono.plus(RECONCILE_AGREE_AFTER), round: round + 1 };
                 }
+            }
+            Phase::Flats { round } => {
+                let until = self.flat_unproven_until().filter(|_| round < RECONCILE_FLAT_ROUNDS_MAX);
+                self.phase = until.map_or(Phase::Finished, |until| {
+                    let left = u64::try_from(until.saturating_sub(now_ms)).unwrap_or(0);
+                    let pause = Duration::from_millis(left).clamp(RECONCILE_CONFIRM_AFTER, RECONCILE_FLAT_AFTER);
+                    Phase::FlatsAgain { at: now.mono.plus(pause), round }
+                });
+            }
+            Phase::FlatsAgain { round, .. } => {
+                self.queue = HOLDINGS.into();
+                self.phase = Phase::Flats { round: round + 1 };
             }
             Phase::Finished => {}
         }

@@ -12,19 +12,22 @@ use crate::store::reconcile::LocalOrder;
 use crate::store::work_rows::{OrderMark, OrderRow};
 
 /// The gap of all tests: 1,000,000 ms to 1,060,000 ms.
-const SINCE: i64 = 1_000_000;
-const UNTIL: i64 = 1_060_000;
+pub(super) const SINCE: i64 = 1_000_000;
+pub(super) const UNTIL: i64 = 1_060_000;
 
 #[derive(Default)]
-struct Venue {
-    orders: Vec<Value>,
-    algos: Vec<Value>,
-    trades: Vec<Value>,
-    income: Vec<Value>,
-    positions: Vec<Value>,
-    asked: Vec<Ask>,
+pub(super) struct Venue {
+    pub(super) orders: Vec<Value>,
+    pub(super) algos: Vec<Value>,
+    pub(super) trades: Vec<Value>,
+    pub(super) income: Vec<Value>,
+    /// The lists, one a reading, the last one for all that follow; without any, each fill's position, held since ever.
+    pub(super) positions: Vec<Vec<Value>>,
+    /// As the positions.
+    pub(super) balances: Vec<Vec<Value>>,
+    pub(super) asked: Vec<Ask>,
     /// Before this question lists and single reads do not know of trades and of any order's end.
-    lags_until: usize,
+    pub(super) lags_until: usize,
 }
 
 impl Venue {
@@ -44,8 +47,11 @@ impl Venue {
         match ask {
             Ask::OpenOrders => page(self.orders.iter().filter(working).cloned().collect()),
             Ask::OpenAlgoOrders => page(self.algos.iter().filter(|row| row["algoStatus"] == "NEW").cloned().collect()),
-            Ask::Positions => page(self.positions.clone()),
-            Ask::Balances => page(Vec::new()),
+            Ask::Positions if self.positions.is_empty() => {
+                page(self.trades.iter().map(|row| position(row["symbol"].as_str().unwrap(), "BOTH", "1", 0)).collect())
+            }
+            Ask::Positions => page(reading(&mut self.positions)),
+            Ask::Balances => page(reading(&mut self.balances)),
             Ask::Income { .. } => page(self.income.clone()),
             Ask::History { symbol, from, of } => {
                 let (rows, id, time) = match of {
@@ -67,23 +73,36 @@ impl Venue {
     }
 }
 
-fn order(symbol: &str, id: u64, status: &str, executed: &str, updated_ms: i64) -> Value {
+/// The next of several readings; the last one stays.
+fn reading(readings: &mut Vec<Vec<Value>>) -> Vec<Value> {
+    if readings.len() > 1 { readings.remove(0) } else { readings.first().cloned().unwrap_or_default() }
+}
+
+pub(super) fn position(symbol: &str, side: &str, amount: &str, updated_ms: i64) -> Value {
+    json!({"symbol": symbol, "positionSide": side, "positionAmt": amount, "entryPrice": "10", "updateTime": updated_ms})
+}
+
+pub(super) fn balance(asset: &str, wallet: &str, updated_ms: i64) -> Value {
+    json!({"asset": asset, "balance": wallet, "crossWalletBalance": wallet, "updateTime": updated_ms})
+}
+
+pub(super) fn order(symbol: &str, id: u64, status: &str, executed: &str, updated_ms: i64) -> Value {
     json!({"symbol": symbol, "orderId": id, "clientOrderId": format!("c{id}"), "status": status, "price": "10",
         "avgPrice": "10", "origQty": "3", "executedQty": executed, "side": "BUY", "positionSide": "BOTH", "type": "LIMIT",
         "origType": "LIMIT", "updateTime": updated_ms})
 }
 
-fn trade(symbol: &str, id: u64, order_id: u64, quantity: &str, time_ms: i64) -> Value {
+pub(super) fn trade(symbol: &str, id: u64, order_id: u64, quantity: &str, time_ms: i64) -> Value {
     json!({"symbol": symbol, "id": id, "orderId": order_id, "price": "10", "qty": quantity, "side": "BUY",
         "time": time_ms})
 }
 
-fn algo(id: u64, status: &str, real: &str, updated_ms: i64) -> Value {
+pub(super) fn algo(id: u64, status: &str, real: &str, updated_ms: i64) -> Value {
     json!({"symbol": "B", "algoId": id, "clientAlgoId": format!("a{id}"), "algoStatus": status, "actualOrderId": real,
         "triggerPrice": "9", "quantity": "3", "orderType": "STOP_MARKET", "side": "SELL", "updateTime": updated_ms})
 }
 
-fn local(id: i64, symbol: &str, exchange_order_id: &str, status: &str, is_algo: bool) -> LocalOrder {
+pub(super) fn local(id: i64, symbol: &str, exchange_order_id: &str, status: &str, is_algo: bool) -> LocalOrder {
     let order = OrderRow {
         id,
         position_id: 1,
@@ -104,17 +123,17 @@ fn local(id: i64, symbol: &str, exchange_order_id: &str, status: &str, is_algo: 
     LocalOrder { symbol: symbol.to_owned(), order }
 }
 
-fn scope(orders: Vec<LocalOrder>) -> Scope {
+pub(super) fn scope(orders: Vec<LocalOrder>) -> Scope {
     Scope { since_ms: SINCE, until_ms: Some(UNTIL), asks_income: true, orders, ..Scope::default() }
 }
 
-fn at(mono_ms: u64) -> Now {
+pub(super) fn at(mono_ms: u64) -> Now {
     Now { mono: Mono::from_nanos(mono_ms * 1_000_000), wall: Wall::from_millis(UNTIL + 10_000 + mono_ms as i64) }
 }
 
 /// Drives the plan to its end; every wait is waited for.
 #[track_caller]
-fn run(venue: &mut Venue, scope: Scope) -> (Plan, Result<(), PlanError>) {
+pub(super) fn run(venue: &mut Venue, scope: Scope) -> (Plan, Result<(), PlanError>) {
     let mut plan = Plan::new(scope);
     let mut now = at(0);
     for _ in 0..10_000 {
@@ -136,7 +155,7 @@ fn run(venue: &mut Venue, scope: Scope) -> (Plan, Result<(), PlanError>) {
 }
 
 #[track_caller]
-fn concluded(venue: &mut Venue, scope: Scope, heard: &[&str]) -> Conclusion {
+pub(super) fn concluded(venue: &mut Venue, scope: Scope, heard: &[&str]) -> Conclusion {
     let orders = scope.orders.clone();
     let (plan, checked) = run(venue, scope);
     assert_eq!(checked, Ok(()));
@@ -146,7 +165,7 @@ fn concluded(venue: &mut Venue, scope: Scope, heard: &[&str]) -> Conclusion {
 }
 
 /// Status, cumulative quantity and trade of each event.
-fn told(conclusion: &Conclusion) -> Vec<(String, String, u64)> {
+pub(super) fn told(conclusion: &Conclusion) -> Vec<(String, String, u64)> {
     let told = conclusion.events.iter().map(|event| {
         let value: Value = serde_json::from_str(&event.text).unwrap();
         let text = |key: &str| value["o"][key].as_str().unwrap_or_default().to_owned();
@@ -191,6 +210,7 @@ fn a_symbol_that_nobody_knew_is_found_by_its_income() {
     assert_eq!(told(&concluded(&mut venue, scope(Vec::new()), &[])), expected(&[("FILLED", "3", 4)]));
     let without = Scope { asks_income: false, ..scope(Vec::new()) };
     venue.asked.clear();
+    venue.positions = vec![Vec::new()];
     assert_eq!(told(&concluded(&mut venue, without, &[])), []);
     assert_eq!(venue.asked, [Ask::OpenOrders, Ask::OpenAlgoOrders, Ask::Positions, Ask::Balances]);
 }

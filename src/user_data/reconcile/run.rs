@@ -166,7 +166,7 @@ impl Run<'_> {
         let since = before(since, RECONCILE_OVERLAP);
         let (mut heard, mut symbols, mut after, mut count) = (Heard::default(), BTreeSet::new(), 0, 0);
         loop {
-            let page = self.store.run(|tables| tables.order_events_since(account, since, after, HEARD_PAGE));
+            let page = self.store.run(|tables| tables.events_since(account, since, after, HEARD_PAGE));
             let page = page.map_err(database)?;
             count += page.len();
             for (id, text) in &page {
