@@ -644,6 +644,11 @@ pub const RECONCILE_LOOK_EVERY: Duration = Duration::from_secs(10);
 pub const RECONCILE_GAPS_MAX: u32 = 10_000;
 /// Local orders of one reconcile.
 pub const RECONCILE_ORDERS_MAX: u32 = 5_000;
+/// Local orders of one reconcile that only their client's id can find: a weight of 2 each.
+pub const RECONCILE_UNPLACED_MAX: usize = 50;
+/// Local orders without the exchange's id are looked for this long after they were made: the venue forgets canceled orders
+/// without a fill as fast (facts/binance.md §6).
+pub const UNPLACED_LOOK_BACK: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// Recorded events that are compared with what the venue says: half an hour of 20 a second.
 pub const RECONCILE_HEARD_MAX: usize = 200_000;
 /// From one start of the safety net's round to the next (facts/incumbent.md §6).

@@ -74,9 +74,10 @@ pub trait ReconcileTables {
     /// Accounts of the venue with open positions or orders that are not over, in ascending id.
     fn exposures(&mut self, canonical: &str) -> Result<Vec<Exposure>>;
 
-    /// Orders of the account that the exchange has and that are not over: of every type, whatever the position's status;
-    /// ascending id.
-    fn working_orders(&mut self, account_id: i64, limit: u32) -> Result<Vec<LocalOrder>>;
+    /// Orders of the account that are not over: of every type, whatever the position's status; ascending id. Those without the
+    /// exchange's id only where they have a client's and were made from `unplaced_since` on: the answer to their placement was
+    /// lost, or they were never placed.
+    fn working_orders(&mut self, account_id: i64, unplaced_since: Wall, limit: u32) -> Result<Vec<LocalOrder>>;
 
     /// Symbols of positions that are open or about to be.
     fn opened_symbols(&mut self, account_id: i64) -> Result<Vec<String>>;

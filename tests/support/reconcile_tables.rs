@@ -78,11 +78,15 @@ fn exposed_accounts_and_their_orders_are_found(store: &mut WorkStore, rig: &mut 
     }
     let exposure = |account_id, positions, orders| Exposure { account_id, api_system_id: binance, positions, orders };
     assert_eq!(store.run(|tables| tables.exposures("binance")).unwrap(), [exposure(101, 1, 2), exposure(102, 0, 1)]);
-    let orders = store.run(|tables| tables.working_orders(101, 10)).unwrap();
+    let never = Wall::from_millis(4_000_000_000_000);
+    let orders = store.run(|tables| tables.working_orders(101, never, 10)).unwrap();
     let shown: Vec<_> =
         orders.iter().map(|local| (local.order.id, local.symbol.as_str(), local.order.is_algo)).collect();
     assert_eq!(shown, [(8_001, "BTCUSDT", false), (8_002, "BTCUSDT", true)]);
-    assert_eq!(store.run(|tables| tables.working_orders(101, 1)).unwrap().len(), 1);
+    assert_eq!(store.run(|tables| tables.working_orders(101, never, 1)).unwrap().len(), 1);
+    let all = store.run(|tables| tables.working_orders(101, Wall::default(), 10)).unwrap();
+    let ids: Vec<i64> = all.iter().map(|local| local.order.id).collect();
+    assert_eq!(ids, [8_001, 8_002, 8_004], "the answer to a placement may have been lost");
     assert_eq!(store.run(|tables| tables.opened_symbols(101)).unwrap(), ["BTCUSDT"]);
     assert_eq!(store.run(|tables| tables.opened_symbols(102)).unwrap(), [""; 0], "its position is closed");
 }

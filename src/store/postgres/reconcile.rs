@@ -91,17 +91,18 @@ impl ReconcileTables for PostgresWork {
         rows.iter().map(read).collect()
     }
 
-    fn working_orders(&mut self, account_id: i64, limit: u32) -> Result<Vec<LocalOrder>> {
+    fn working_orders(&mut self, account_id: i64, unplaced_since: Wall, limit: u32) -> Result<Vec<LocalOrder>> {
         let rows = self.rows(
             concat!(
                 "SELECT coalesce(p.parsed_trading_pair::text, ''), ",
                 order_columns!(),
                 " FROM positions p JOIN orders o ON o.position_id = p.id \
                  LEFT JOIN order_progress m ON m.order_id = o.id \
-                 WHERE p.account_id = $1::bigint AND o.exchange_order_id <> '' \
+                 WHERE p.account_id = $1::bigint AND (o.exchange_order_id <> '' \
+                 OR o.client_order_id <> '' AND o.created_at >= $4::text::timestamptz) \
                  AND o.status::text = ANY ($2::text[]) ORDER BY o.id LIMIT $3::bigint"
             ),
-            &[&account_id, &&WORKING_ORDERS[..], &i64::from(limit)],
+            &[&account_id, &&WORKING_ORDERS[..], &i64::from(limit), &stamp(unplaced_since)],
         )?;
         rows.iter().map(|row| Ok(LocalOrder { symbol: row.try_get(0)?, order: order_row(row, 1)? })).collect()
     }

@@ -89,17 +89,17 @@ impl ReconcileTables for SqliteWork {
         )
     }
 
-    fn working_orders(&mut self, account_id: i64, limit: u32) -> Result<Vec<LocalOrder>> {
+    fn working_orders(&mut self, account_id: i64, unplaced_since: Wall, limit: u32) -> Result<Vec<LocalOrder>> {
         self.rows(
             concat!(
                 "SELECT coalesce(p.parsed_trading_pair, ''), ",
                 order_columns!(),
                 " FROM positions p JOIN orders o ON o.position_id = p.id \
                  LEFT JOIN order_progress m ON m.order_id = o.id \
-                 WHERE p.account_id = ?1 AND o.exchange_order_id <> '' \
+                 WHERE p.account_id = ?1 AND (o.exchange_order_id <> '' OR o.client_order_id <> '' AND o.created_at >= ?4) \
                  AND o.status IN (SELECT value FROM json_each(?2)) ORDER BY o.id LIMIT ?3"
             ),
-            (account_id, list(&WORKING_ORDERS)?, limit),
+            (account_id, list(&WORKING_ORDERS)?, limit, unplaced_since.to_string()),
             |row| Ok(LocalOrder { symbol: row.get(0)?, order: order_row(row, 1)? }),
         )
     }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::holdings::HeardHoldings;
-use super::plan::{Plan, subject_of};
+use super::plan::{Plan, unanswered};
 use crate::domain::Wall;
 use crate::exchange::binance::account_fact::AccountFact;
 use crate::exchange::binance::fact::{OrderFact, Subject};
@@ -53,6 +53,8 @@ pub struct Conclusion {
     pub drift: Vec<Drift>,
     /// Local orders that the venue does not know, also when asked again: they have aged out, or never were.
     pub unknown: Vec<String>,
+    /// Client ids of local orders that the venue never had, as far as it says.
+    pub unplaced: Vec<String>,
 }
 
 impl Conclusion {
@@ -104,9 +106,11 @@ impl Plan {
     /// whether events that were heard come again where a local order does not show them.
     #[must_use]
     pub fn conclude(&self, heard: &Heard, local: &[LocalOrder], heals: bool, now: Wall) -> Conclusion {
+        let unplaced = local.iter().filter(|local| self.subject(local).is_none()).filter_map(unanswered);
+        let unplaced = unplaced.filter(|id| self.unplaced.contains(*id)).map(str::to_owned).collect();
         let local: BTreeMap<Subject, &LocalOrder> =
-            local.iter().filter_map(|local| Some((subject_of(local)?, local))).collect();
-        let mut conclusion = Conclusion::default();
+            local.iter().filter_map(|local| Some((self.subject(local)?, local))).collect();
+        let mut conclusion = Conclusion { unplaced, ..Conclusion::default() };
         // The rules must know which real order an algo order has become before they hear of that order's end, so an algo
         // event that comes brings the real order's events with it, behind itself.
         let mut followed: BTreeSet<(&str, u64)> = BTreeSet::new();
@@ -181,7 +185,7 @@ impl Plan {
         if let (Some(local), Some(change)) = (local, &change) {
             conclusion.drift.push(Drift {
                 order_id: local.order.id,
-                exchange_order_id: local.order.exchange_order_id.clone().unwrap_or_default(),
+                exchange_order_id: fact.subject.exchange_order_id(),
                 symbol: local.symbol.clone(),
                 local: local.order.status.clone(),
                 venue: change.status.as_str().to_owned(),

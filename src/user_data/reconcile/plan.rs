@@ -96,6 +96,8 @@ pub struct Plan {
     pub(super) holdings: Holdings,
     /// Orders of which the venue says that it does not know them, and how often.
     pub(super) unknown: BTreeMap<Subject, u32>,
+    /// Client ids that the venue did not know.
+    pub(super) unplaced: BTreeSet<String>,
     disagreement: Option<(u64, String)>,
     started_at: Option<Mono>,
 }
@@ -114,6 +116,7 @@ impl Plan {
             trades: BTreeMap::new(),
             holdings: Holdings::default(),
             unknown: BTreeMap::new(),
+            unplaced: BTreeSet::new(),
             disagreement: None,
             started_at: None,
         }
@@ -197,6 +200,16 @@ impl Plan {
                 Err(AnswerError::UnknownOrder) => {
                     self.miss(Subject::Order { symbol: symbol.clone(), id: *order_id });
                 }
+                Err(error) => return Err(error.into()),
+            },
+            Ask::OrderOfClient { client_id, .. } => match read_order(status, body, retry_after) {
+                Ok(order) => self.take(order),
+                Err(AnswerError::UnknownOrder) => drop(self.unplaced.insert(client_id.clone())),
+                Err(error) => return Err(error.into()),
+            },
+            Ask::AlgoOrderOfClient { client_id } => match read_algo_order(status, body, retry_after) {
+                Ok(algo) => self.take_algo(algo),
+                Err(AnswerError::UnknownOrder) => drop(self.unplaced.insert(client_id.clone())),
                 Err(error) => return Err(error.into()),
             },
             Ask::AlgoOrder { algo_id } => match read_algo_order(status, body, retry_after) {
@@ -294,14 +307,36 @@ impl Plan {
         }
     }
 
-    /// Each local order of which `is_wanted` says so.
+    /// Each local order of which `is_wanted` says so, and those that only their client's id can find.
     fn singles(&self, is_wanted: impl Fn(&Plan, &Subject) -> bool) -> VecDeque<Ask> {
-        let subjects = self.scope.orders.iter().filter_map(subject_of);
-        let asks = subjects.filter(|subject| is_wanted(self, subject)).map(|subject| match subject {
-            Subject::Order { symbol, id } => Ask::Order { symbol, order_id: id },
-            Subject::Algo { id } => Ask::AlgoOrder { algo_id: id },
+        let asks = self.scope.orders.iter().filter_map(|local| match self.subject(local) {
+            Some(subject) if !is_wanted(self, &subject) => None,
+            Some(Subject::Order { symbol, id }) => Some(Ask::Order { symbol, order_id: id }),
+            Some(Subject::Algo { id }) => Some(Ask::AlgoOrder { algo_id: id }),
+            None => {
+                let client_id = unanswered(local)?.to_owned();
+                Some(match local.order.is_algo {
+                    true => Ask::AlgoOrderOfClient { client_id },
+                    false => Ask::OrderOfClient { symbol: local.symbol.clone(), client_id },
+                })
+            }
         });
         asks.collect()
+    }
+
+    /// The order that a local row stands for: by the venue's id, or by the client's where the venue has told of that one.
+    pub(super) fn subject(&self, local: &LocalOrder) -> Option<Subject> {
+        let client_id = match subject_of(local) {
+            None => unanswered(local)?,
+            known => return known,
+        };
+        if local.order.is_algo {
+            let found = self.algos.values().rev().find(|algo| algo.client_algo_id == client_id);
+            return found.map(|algo| Subject::Algo { id: algo.algo_id });
+        }
+        let of_symbol = self.orders.range((local.symbol.clone(), 0)..=(local.symbol.clone(), u64::MAX));
+        let found = of_symbol.rev().find(|(_, order)| order.client_order_id == client_id);
+        found.map(|((symbol, id), _)| Subject::Order { symbol: symbol.clone(), id: *id })
     }
 
     /// Orders that fills or algo orders name and no list has told of.
@@ -394,8 +429,14 @@ impl Plan {
     }
 }
 
-/// The order that a local row stands for; `None` where its id is none of this venue.
-pub(super) fn subject_of(local: &LocalOrder) -> Option<Subject> {
+/// The client's id of a local order that has no other.
+pub(super) fn unanswered(local: &LocalOrder) -> Option<&str> {
+    let has_other = local.order.exchange_order_id.as_deref().is_some_and(|id| !id.is_empty());
+    local.order.client_order_id.as_deref().filter(|id| !id.is_empty() && !has_other)
+}
+
+/// The order that a local row's id names; `None` where it is none of this venue.
+fn subject_of(local: &LocalOrder) -> Option<Subject> {
     let id = local.order.exchange_order_id.as_ref()?.parse().ok()?;
     Some(if local.order.is_algo { Subject::Algo { id } } else { Subject::Order { symbol: local.symbol.clone(), id } })
 }

@@ -66,6 +66,15 @@ impl Venue {
                 let found = self.orders.iter().find(|row| row["symbol"] == **symbol && row["orderId"] == *order_id);
                 found.filter(|_| !is_late).map_or(unknown, |row| (200, row.clone()))
             }
+            Ask::OrderOfClient { symbol, client_id } => {
+                let is_it = |row: &&Value| row["symbol"] == **symbol && row["clientOrderId"] == **client_id;
+                let found = self.orders.iter().find(is_it);
+                found.filter(|_| !is_late).map_or(unknown, |row| (200, row.clone()))
+            }
+            Ask::AlgoOrderOfClient { client_id } => {
+                let found = self.algos.iter().find(|row| row["clientAlgoId"] == **client_id);
+                found.map_or(unknown, |row| (200, row.clone()))
+            }
             Ask::AlgoOrder { algo_id } => {
                 self.algos.iter().find(|row| row["algoId"] == *algo_id).map_or(unknown, |row| (200, row.clone()))
             }
@@ -311,4 +320,40 @@ fn a_refused_question_stays_open() {
     assert!(plan.handle_answer(200, b"[{}]", None, at(1)).is_err(), "a row that cannot be read is no answer");
     plan.handle_answer(200, b"[]", None, at(1)).unwrap();
     assert_eq!(plan.poll(at(1)), Next::Ask(Ask::OpenAlgoOrders));
+}
+
+#[test]
+fn an_order_whose_placement_was_not_answered_is_found_by_its_client_id() {
+    let lost = |id: i64, symbol: &str, client_id: &str, is_algo: bool| {
+        let mut row = local(id, symbol, "", "NEW", is_algo);
+        row.order.client_order_id = Some(client_id.to_owned());
+        row
+    };
+    let mine = vec![lost(1, "A", "c7", false), lost(2, "B", "a5", true), lost(3, "A", "gone", false), {
+        let mut nameless = local(4, "A", "", "NEW", false);
+        nameless.order.exchange_order_id = None;
+        nameless
+    }];
+    // The order is older than the window: no list tells of it.
+    let mut venue = Venue {
+        orders: vec![order("A", 7, "CANCELED", "0", SINCE - 100)],
+        algos: vec![algo(5, "CANCELED", "", SINCE - 90)],
+        ..Venue::default()
+    };
+    let conclusion = concluded(&mut venue, scope(mine.clone()), &[]);
+    assert_eq!(told(&conclusion), expected(&[("CANCELED", "0", 0), ("CANCELED", "", 0)]));
+    assert_eq!((conclusion.missed(), conclusion.unknown.len()), (0, 0));
+    assert_eq!(conclusion.unplaced, ["gone"]);
+    let drift: Vec<_> = conclusion.drift.iter().map(|drift| (drift.order_id, &*drift.exchange_order_id)).collect();
+    assert_eq!(drift, [(1, "7"), (2, "5")]);
+    let by_client = |ask: &&Ask| matches!(ask, Ask::OrderOfClient { client_id, .. } if client_id == "gone");
+    assert_eq!(venue.asked.iter().filter(by_client).count(), 2, "absence is confirmed");
+    // What is known by then is asked for by the venue's id, and what has ended not at all.
+    assert_eq!(venue.asked.iter().filter(|ask| matches!(ask, Ask::OrderOfClient { .. })).count(), 3);
+    // A list that tells of it spares the question.
+    let mut venue = Venue { orders: vec![order("A", 7, "NEW", "0", SINCE + 5)], ..Venue::default() };
+    let conclusion = concluded(&mut venue, scope(mine[..1].to_vec()), &[]);
+    assert!(!venue.asked.iter().any(|ask| matches!(ask, Ask::OrderOfClient { .. })), "{:?}", venue.asked);
+    assert_eq!(venue.asked.iter().filter(|ask| matches!(ask, Ask::Order { .. })).count(), 1);
+    assert_eq!(conclusion.unplaced, [""; 0]);
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::conclusion::{Conclusion, Heard, RecoveredEvent};
 use super::drive::{Driver, Unfinished};
 use super::meter_file::SharedMeter;
-use super::plan::{Plan, Scope};
+use super::plan::{Plan, Scope, unanswered};
 use super::ports::{AccountRest, Credentials};
 use crate::domain::limits::{
     DRIFT_LOOK_BACK, RECONCILE_EDGE, RECONCILE_FIRST_LOOK_BACK, RECONCILE_GAPS_MAX, RECONCILE_HEARD_MAX,
-    RECONCILE_LOOK_BACK_MAX, RECONCILE_ORDERS_MAX, RECONCILE_OVERLAP, RECOVERED_WRITTEN_WITHIN,
+    RECONCILE_LOOK_BACK_MAX, RECONCILE_ORDERS_MAX, RECONCILE_OVERLAP, RECONCILE_UNPLACED_MAX, RECOVERED_WRITTEN_WITHIN,
+    UNPLACED_LOOK_BACK,
 };
 use crate::domain::{Clock, Wall};
 use crate::exchange::binance::signed::ApiSecret;
@@ -113,18 +114,17 @@ impl Run<'_> {
         asks_income: bool,
     ) -> Result<(Conclusion, i64), Unfinished> {
         let (account, canonical) = (self.account, self.canonical);
-        let (row, orders, opened) = self
+        let mut orders = self.local_orders()?;
+        let (row, opened) = self
             .store
-            .run(|tables| {
-                let row = tables.account_row(canonical, account)?;
-                Ok((row, tables.working_orders(account, RECONCILE_ORDERS_MAX)?, tables.opened_symbols(account)?))
-            })
+            .run(|tables| Ok((tables.account_row(canonical, account)?, tables.opened_symbols(account)?)))
             .map_err(database)?;
         let Some(row) = row else { return Err(Unfinished::because("the account is not to be streamed")) };
         if orders.len() == RECONCILE_ORDERS_MAX as usize {
             let sentence = format!("the account has more than {RECONCILE_ORDERS_MAX} local orders that are not over");
             return Err(Unfinished::because(sentence));
         }
+        bound_unplaced(&mut orders);
         let open = |text| self.cipher.open(text).map_err(Unfinished::because);
         let credentials = Credentials {
             api_key: ApiKey::new(&open(&row.api_key_ciphertext)?),
@@ -157,7 +157,8 @@ impl Run<'_> {
 
     fn local_orders(&mut self) -> Result<Vec<LocalOrder>, Unfinished> {
         let account = self.account;
-        self.store.run(|tables| tables.working_orders(account, RECONCILE_ORDERS_MAX)).map_err(database)
+        let unplaced_since = before(self.clock.now().wall, UNPLACED_LOOK_BACK);
+        self.store.run(|tables| tables.working_orders(account, unplaced_since, RECONCILE_ORDERS_MAX)).map_err(database)
     }
 
     /// The events that were recorded since, and their symbols.
@@ -250,7 +251,7 @@ impl Run<'_> {
             .run(|tables| {
                 for (gap, &recovered) in gaps.iter().zip(&counts) {
                     let outcome = if recovered == 0 { "nothing_missed" } else { "recovered" };
-                    let note = note(recovered, healed, &conclusion.unknown);
+                    let note = note(recovered, healed, conclusion);
                     let verdict = GapVerdict { outcome: Some(outcome), note: &note, recovered, at: now };
                     tables.settle_gap(gap.id, &verdict)?;
                 }
@@ -270,7 +271,8 @@ fn wait_written(written: &Written, in_time: &dyn Fn() -> Result<(), Unfinished>)
     }
 }
 
-fn note(recovered: u64, healed: usize, unknown: &[String]) -> String {
+fn note(recovered: u64, healed: usize, conclusion: &Conclusion) -> String {
+    let Conclusion { unknown, unplaced, .. } = conclusion;
     let mut note = match recovered {
         0 => "nothing was missed".to_owned(),
         1 => "one event was recovered".to_owned(),
@@ -282,7 +284,21 @@ fn note(recovered: u64, healed: usize, unknown: &[String]) -> String {
     if !unknown.is_empty() {
         note.push_str(&format!("; the venue does not know these local orders any more: {}", unknown.join(", ")));
     }
+    if !unplaced.is_empty() {
+        note.push_str(&format!("; the venue never had these local orders: {}", unplaced.join(", ")));
+    }
     note
+}
+
+/// Of the orders that only their client's id can find the newest, [`RECONCILE_UNPLACED_MAX`] at most.
+fn bound_unplaced(orders: &mut Vec<LocalOrder>) {
+    let count = orders.iter().filter(|local| unanswered(local).is_some()).count();
+    let mut surplus = count.saturating_sub(RECONCILE_UNPLACED_MAX);
+    orders.retain(|local| {
+        let goes = surplus > 0 && unanswered(local).is_some();
+        surplus -= usize::from(goes);
+        !goes
+    });
 }
 
 /// From when on the account is read, and until when something may be missing.
@@ -347,11 +363,19 @@ mod tests {
 
     #[test]
     fn notes_are_sentences() {
-        assert_eq!(note(0, 0, &[]), "nothing was missed");
+        assert_eq!(note(0, 0, &Conclusion::default()), "nothing was missed");
         assert_eq!(
-            note(2, 1, &["7".to_owned(), "9".to_owned()]),
+            note(
+                2,
+                1,
+                &Conclusion {
+                    unknown: vec!["7".to_owned(), "9".to_owned()],
+                    unplaced: vec!["x".to_owned()],
+                    ..Conclusion::default()
+                }
+            ),
             "2 events were recovered; 1 that were heard are told again, since local orders do not show them; the venue does \
-             not know these local orders any more: 7, 9"
+             not know these local orders any more: 7, 9; the venue never had these local orders: x"
         );
     }
 }
