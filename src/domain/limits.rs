@@ -649,6 +649,11 @@ pub const RECONCILE_UNPLACED_MAX: usize = 50;
 /// Local orders without the exchange's id are looked for this long after they were made: the venue forgets canceled orders
 /// without a fill as fast (facts/binance.md §6).
 pub const UNPLACED_LOOK_BACK: Duration = Duration::from_secs(3 * 24 * 3_600);
+/// The venue's clock is asked for again after this: two quartzes drift apart by less than half a second meanwhile.
+pub const VENUE_CLOCK_KEPT: Duration = Duration::from_secs(3_600);
+/// Off by more than this, this machine's clock is an alarm: the venue refuses stamps that are a second ahead of its own, and
+/// a gap's bounds are our clock's.
+pub const VENUE_CLOCK_OFF_MAX: Duration = Duration::from_secs(1);
 /// Recorded events that are compared with what the venue says: half an hour of 20 a second.
 pub const RECONCILE_HEARD_MAX: usize = 200_000;
 /// From one start of the safety net's round to the next (facts/incumbent.md §6).

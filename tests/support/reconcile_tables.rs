@@ -3,7 +3,7 @@
 
 use kraite_streams::domain::Wall;
 use kraite_streams::store::WorkStore;
-use kraite_streams::store::reconcile::{Exposure, GapVerdict};
+use kraite_streams::store::reconcile::{Exposure, GapVerdict, Standing};
 
 use crate::work_tables::{AT, Rig, audit, columns, commit, later, place, system};
 
@@ -14,6 +14,7 @@ pub fn hold_reconcile(store: &mut WorkStore, rig: &mut dyn Rig) {
     // What the worker's promises left behind is none of these.
     rig.sql("DELETE FROM stream_gaps; UPDATE orders SET status = 'FILLED'; UPDATE positions SET status = 'closed'");
     gaps_wait_until_they_have_an_outcome(store, rig);
+    gaps_of_accounts_that_are_not_streamed_are_told_apart(store, rig);
     exposed_accounts_and_their_orders_are_found(store, rig);
     recorded_events_are_found_and_paged(store, rig);
 }
@@ -28,7 +29,7 @@ fn gaps_wait_until_they_have_an_outcome(store: &mut WorkStore, rig: &mut dyn Rig
             later(ended * SECOND)
         ));
     }
-    let waiting = store.run(|tables| tables.gaps_waiting()).unwrap();
+    let waiting = store.run(|tables| tables.gaps_waiting("binance")).unwrap();
     let shown: Vec<_> = waiting.iter().map(|gaps| (gaps.account_id, gaps.gaps, gaps.newest_id)).collect();
     assert_eq!(shown, [(101, 2, 9_003), (102, 1, 9_002)]);
     assert_eq!(waiting[0].waiting_since, later(20 * SECOND));
@@ -60,6 +61,27 @@ fn gaps_wait_until_they_have_an_outcome(store: &mut WorkStore, rig: &mut dyn Rig
     }
     assert!(rig.one("SELECT reconciled_at FROM stream_gaps WHERE id = 9001").is_some());
     assert_eq!(rig.one("SELECT reconciled_at FROM stream_gaps WHERE id = 9003"), None);
+}
+
+fn gaps_of_accounts_that_are_not_streamed_are_told_apart(store: &mut WorkStore, rig: &mut dyn Rig) {
+    let standing = |store: &mut WorkStore| -> Vec<(i64, Standing)> {
+        let waiting = store.run(|tables| tables.gaps_waiting("binance")).unwrap();
+        waiting.iter().map(|gaps| (gaps.account_id, gaps.standing)).collect()
+    };
+    rig.sql(
+        "UPDATE accounts SET is_active = true, binance_api_key = 'k', binance_api_secret = 's' WHERE id IN (101, 102)",
+    );
+    assert_eq!(standing(store), [(101, Standing::Streamed), (102, Standing::Streamed)]);
+    rig.sql("UPDATE accounts SET is_active = false WHERE id = 101");
+    rig.sql("UPDATE accounts SET deleted_at = CURRENT_TIMESTAMP WHERE id = 102");
+    assert_eq!(standing(store), [(101, Standing::SwitchedOff), (102, Standing::Removed)]);
+    let verdict =
+        GapVerdict { outcome: Some("account_removed"), note: "it is gone", recovered: 0, at: later(70 * SECOND) };
+    assert_eq!(store.run(|tables| tables.give_up_gaps(102, &verdict)).unwrap(), 1);
+    assert_eq!(store.run(|tables| tables.give_up_gaps(102, &verdict)).unwrap(), 0);
+    assert_eq!(standing(store), [(101, Standing::SwitchedOff)]);
+    assert_eq!(rig.one("SELECT outcome FROM stream_gaps WHERE id = 9002").as_deref(), Some("account_removed"));
+    rig.sql("UPDATE accounts SET is_active = true, deleted_at = NULL WHERE id IN (101, 102)");
 }
 
 fn exposed_accounts_and_their_orders_are_found(store: &mut WorkStore, rig: &mut dyn Rig) {

@@ -16,6 +16,7 @@ pub mod private_url;
 mod projection;
 pub mod recovered;
 mod refusal;
+pub mod server_time;
 pub mod signed;
 mod stream_url;
 pub mod user_data;

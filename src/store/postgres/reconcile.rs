@@ -6,20 +6,26 @@ use super::work_transaction::stamp;
 use crate::domain::Wall;
 use crate::domain::order::OPENED_POSITIONS;
 use crate::store::error::Result;
-use crate::store::reconcile::{Exposure, GapVerdict, LocalOrder, ReconcileTables, WORKING_ORDERS, WaitingGaps};
+use crate::store::reconcile::{
+    Exposure, GapVerdict, LocalOrder, ReconcileTables, WORKING_ORDERS, WaitingGaps, standing,
+};
 use crate::store::user_data::UserDataTables as _;
 use crate::store::user_data_rows::{AccountRow, GapQuery, GapRow};
 use crate::store::work_rows::fitted;
 
 impl ReconcileTables for PostgresWork {
-    fn gaps_waiting(&mut self) -> Result<Vec<WaitingGaps>> {
+    fn gaps_waiting(&mut self, canonical: &str) -> Result<Vec<WaitingGaps>> {
         let rows = self.rows(
             concat!(
-                "SELECT account_id::bigint, count(*)::bigint, max(id)::bigint, ",
-                micros!("min(ended_at)"),
-                " FROM stream_gaps WHERE outcome IS NULL GROUP BY account_id ORDER BY account_id"
+                "SELECT g.account_id::bigint, count(*)::bigint, max(g.id)::bigint, ",
+                micros!("min(g.ended_at)"),
+                ", CASE WHEN bool_or(a.deleted_at IS NOT NULL) THEN 'removed' \
+                 WHEN bool_or(coalesce(a.is_active::int, 0) <> 0 AND a.binance_api_key::text <> '' \
+                 AND a.binance_api_secret::text <> '') THEN 'streamed' ELSE 'off' END \
+                 FROM stream_gaps g JOIN accounts a ON a.id = g.account_id JOIN api_systems s ON s.id = a.api_system_id \
+                 WHERE g.outcome IS NULL AND s.canonical = $1::text GROUP BY g.account_id ORDER BY g.account_id"
             ),
-            &[],
+            &[&canonical],
         )?;
         let read = |row: &postgres::Row| {
             Ok(WaitingGaps {
@@ -27,6 +33,7 @@ impl ReconcileTables for PostgresWork {
                 gaps: row.try_get::<_, i64>(1)?.unsigned_abs(),
                 newest_id: row.try_get(2)?,
                 waiting_since: row.try_get::<_, Option<i64>>(3)?.map(Wall::from_micros).unwrap_or_default(),
+                standing: standing(row.try_get(4)?),
             })
         };
         rows.iter().map(read).collect()
@@ -62,6 +69,15 @@ impl ReconcileTables for PostgresWork {
             ],
         )?;
         Ok(())
+    }
+
+    fn give_up_gaps(&mut self, account_id: i64, verdict: &GapVerdict<'_>) -> Result<u64> {
+        self.execute(
+            "UPDATE stream_gaps SET outcome = $2::text, outcome_note = $3::text, \
+             recovered_count = coalesce(recovered_count, 0), reconciled_at = $4::text::timestamptz, \
+             updated_at = CURRENT_TIMESTAMP WHERE account_id = $1::bigint AND outcome IS NULL",
+            &[&account_id, &verdict.outcome, &fitted(verdict.note, 255), &stamp(verdict.at)],
+        )
     }
 
     fn account_row(&mut self, canonical: &str, account_id: i64) -> Result<Option<AccountRow>> {

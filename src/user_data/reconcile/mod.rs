@@ -25,3 +25,4 @@ mod run;
 pub mod runner;
 pub mod status;
 pub mod sync;
+pub mod venue_clock;

@@ -8,12 +8,13 @@ use super::drive::{Driver, Unfinished};
 use super::meter_file::SharedMeter;
 use super::plan::{Plan, Scope, unanswered};
 use super::ports::{AccountRest, Credentials};
+use super::venue_clock::VenueClock;
 use crate::domain::limits::{
     DRIFT_LOOK_BACK, RECONCILE_EDGE, RECONCILE_FIRST_LOOK_BACK, RECONCILE_GAPS_MAX, RECONCILE_HEARD_MAX,
     RECONCILE_LOOK_BACK_MAX, RECONCILE_ORDERS_MAX, RECONCILE_OVERLAP, RECONCILE_UNPLACED_MAX, RECOVERED_WRITTEN_WITHIN,
-    UNPLACED_LOOK_BACK,
+    UNPLACED_LOOK_BACK, VENUE_CLOCK_OFF_MAX,
 };
-use crate::domain::{Clock, Wall};
+use crate::domain::{Clock, Now, Wall};
 use crate::exchange::binance::signed::ApiSecret;
 use crate::spool::{AccountId, Batch, BatchError, Entry, ExchangeId, Kind};
 use crate::store::reconcile::{GapVerdict, LocalOrder};
@@ -40,6 +41,7 @@ pub(super) struct Run<'a> {
     pub(super) cipher: &'a dyn ColumnCipher,
     pub(super) meter: &'a SharedMeter,
     pub(super) clock: &'a dyn Clock,
+    pub(super) venue_clock: &'a VenueClock,
     pub(super) goes_on: &'a dyn Fn() -> bool,
 }
 
@@ -133,26 +135,38 @@ impl Run<'_> {
         let mut symbols: BTreeSet<String> = opened.into_iter().collect();
         let (_, heard_of) = self.heard(since)?;
         symbols.extend(heard_of);
-        let mut plan = Plan::new(Scope {
-            since_ms: since.as_millis(),
-            until_ms: until.map(Wall::as_millis),
-            asks_income,
-            orders,
-            symbols,
-        });
         let driver = Driver {
             rest: self.rest,
             credentials: &credentials,
             meter: self.meter,
             class,
             clock: self.clock,
+            venue_clock: self.venue_clock,
             goes_on: self.goes_on,
         };
+        if self.venue_clock.is_due(self.clock.now()) {
+            // Without it ours will do, unless the venue says that it does not.
+            if let Err(sentence) = driver.ask_clock()? {
+                tracing::warn!(account, "{sentence}");
+            }
+        }
+        // The gap's bounds are of our clock, what happened in it is told by the venue's.
+        let ahead_ms = self.ahead_ms(self.clock.now());
+        let at_venue = |at: Wall| at.as_millis().saturating_add(ahead_ms);
+        let mut plan =
+            Plan::new(Scope { since_ms: at_venue(since), until_ms: until.map(at_venue), asks_income, orders, symbols });
         driver.run(&mut plan)?;
+        if self.ahead_ms(self.clock.now()).abs_diff(ahead_ms) > VENUE_CLOCK_OFF_MAX.as_millis() as u64 {
+            return Err(Unfinished::because("a clock was set while the account was read: it is read again"));
+        }
         // Read last, so that what was under way meanwhile counts as heard.
         let (heard, _) = self.heard(since)?;
         let local = self.local_orders()?;
         Ok((plan.conclude(&heard, &local, self.heals, self.clock.now().wall), row.api_system_id))
+    }
+
+    fn ahead_ms(&self, now: Now) -> i64 {
+        self.venue_clock.ahead_ms(now).unwrap_or(0)
     }
 
     fn local_orders(&mut self) -> Result<Vec<LocalOrder>, Unfinished> {
@@ -235,10 +249,11 @@ impl Run<'_> {
     }
 
     fn settle(&mut self, gaps: &[GapRow], conclusion: &Conclusion) -> Result<(), Unfinished> {
+        let ahead_ms = self.ahead_ms(self.clock.now());
         let now = self.clock.now().wall;
         let mut counts = vec![0_u64; gaps.len()];
         for event in conclusion.events.iter().filter(|event| event.is_missed) {
-            let at = Wall::from_millis(event.at_ms);
+            let at = Wall::from_millis(event.at_ms.saturating_sub(ahead_ms));
             let is_in = |gap: &GapRow| {
                 gap.started_at.is_none_or(|start| start <= at)
                     && at.as_micros() <= gap.ended_at.as_micros() + micros(RECONCILE_EDGE)
