@@ -39,6 +39,7 @@ impl Text {
         let has_queue = settings.queue.target != QueueTarget::InProcess;
         self.section("user data");
         let accounts = self.eligible_accounts(loaded, has_queue)?;
+        self.gaps(loaded, &accounts);
         if accounts.is_empty() && !has_queue {
             self.line(
                 "no account is to be streamed and no queue is set: prices only (`accounts add` makes an account)",
@@ -47,7 +48,6 @@ impl Text {
         }
         self.line(format_args!("{} accounts are to be streamed", accounts.len()));
         self.credentials(loaded, &accounts);
-        self.gaps(loaded, &accounts);
         self.time_to_live(settings, accounts.len())?;
         self.spool(settings);
         self.section("queue");

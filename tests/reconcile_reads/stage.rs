@@ -80,12 +80,15 @@ impl Stage {
             stage.count("SELECT count(*) FROM stream_gaps") >= count
                 && stage.count("SELECT count(*) FROM stream_gaps WHERE outcome IS NULL") == 0
         });
-        let written = self.daemon.wait_status("the account live", |status| {
-            status.user_data.as_ref().is_some_and(|user_data| user_data.live == 1)
-        });
-        let written = written.user_data.unwrap().written as i64;
-        self.wait_for("all jobs applied", |stage| {
-            stage.count("SELECT coalesce(max(position), 0) FROM stream_progress") + 1 >= written
+        // A gap has its outcome when what was missed is in the spool; the jobs come a moment later.
+        let mut quiet = 0;
+        self.daemon.wait_status("the account live and all jobs applied", |status| {
+            let is_live =
+                status.user_data.as_ref().is_some_and(|user_data| user_data.live == 1 && user_data.behind == 0);
+            let is_done = status.work.as_ref().is_some_and(|work| work.in_hand == 0 && work.queue_depth == 0);
+            // Two statuses, a second apart, so that the first is not of before.
+            quiet = if is_live && is_done { quiet + 1 } else { 0 };
+            quiet > 40
         });
     }
 
