@@ -58,6 +58,8 @@ pub(super) struct Found {
     pub(super) newest_id: i64,
     pub(super) gaps: u64,
     pub(super) conclusion: Conclusion,
+    /// The venue was asked, and all of its answer compared.
+    pub(super) is_compared: bool,
 }
 
 impl Run<'_> {
@@ -81,10 +83,10 @@ impl Run<'_> {
         match outcome {
             Ok(conclusion) => {
                 self.settle(&gaps, &conclusion)?;
-                Ok(Found { newest_id, gaps: gaps.len() as u64, conclusion })
+                Ok(Found { newest_id, gaps: gaps.len() as u64, conclusion, is_compared: true })
             }
             Err(unfinished) => {
-                if let Unfinished::Failed(sentence) = &unfinished {
+                if let Some(sentence) = unfinished.sentence() {
                     let verdict = GapVerdict { outcome: None, note: sentence, recovered: 0, at: now };
                     // The status says it too; the row is for those who look later.
                     let _ = self.store.run(|tables| tables.settle_gap(newest_id, &verdict));
@@ -105,7 +107,22 @@ impl Run<'_> {
         if let Some(outlet) = outlet {
             self.spool(&conclusion.events, system, outlet)?;
         }
-        Ok(Found { conclusion, ..Found::default() })
+        Ok(Found { conclusion, is_compared: true, ..Found::default() })
+    }
+
+    /// Notes that the account was asked, so that whoever plays the safety net knows who is stale. One whose answer never came for
+    /// the address's sake was not.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(super) fn note_asked(&mut self, found: &Result<Found, Unfinished>) -> Result<(), StoreError> {
+        let is_compared = match found {
+            Ok(found) if found.is_compared => true,
+            Err(Unfinished::Failed(_)) => false,
+            Ok(_) | Err(Unfinished::Interrupted | Unfinished::Address(_)) => return Ok(()),
+        };
+        let (account, now) = (self.account, self.clock.now().wall);
+        self.store.run(|tables| tables.note_asked(account, now, is_compared))
     }
 
     /// Reads the venue and the database, and compares; with `api_system_id`.
