@@ -12,7 +12,10 @@ use super::out;
 use crate::domain::time::SystemClock;
 use crate::domain::{Clock as _, Wall};
 use crate::ops::settings::Settings;
-use crate::ops::status::{LatencyUs, Status, WorkStatus, millis};
+use crate::ops::status::{DriftStatus, LatencyUs, Status, UserDataStatus, WorkStatus, millis};
+
+/// Closed gaps and drifted orders that are shown of those in the file.
+const NEWEST_SHOWN: usize = 5;
 
 pub(super) fn run(
     settings: impl FnOnce() -> Result<Settings, CommandError>,
@@ -142,6 +145,9 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
     if status.has_prices() {
         rows.extend(price_rows);
     }
+    if let Some(user_data) = &status.user_data {
+        rows.extend(user_data_rows(user_data));
+    }
     if let Some(work) = &status.work {
         rows.extend(work_rows(work));
     }
@@ -158,6 +164,78 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
         let _ = writeln!(text, "! {}", printable(complaint));
     }
     text
+}
+
+fn user_data_rows(user_data: &UserDataStatus) -> Vec<(String, String)> {
+    let mut rows = vec![
+        (
+            "accounts".to_owned(),
+            format!(
+                "{} of {} live, {} frames, {} gaps",
+                user_data.live, user_data.accounts, user_data.frames, user_data.gaps
+            ),
+        ),
+        (
+            "spool".to_owned(),
+            format!(
+                "{:.1} MB, {} records behind; {} jobs, {} rewinds, {} records left out",
+                user_data.spool_bytes as f64 / 1e6,
+                user_data.behind,
+                user_data.jobs,
+                user_data.rewinds,
+                user_data.left_out
+            ),
+        ),
+    ];
+    let Some(reconcile) = &user_data.reconcile else {
+        rows.push(("gaps".to_owned(), "recorded, not closed: user_data.reconcile is off".to_owned()));
+        return rows;
+    };
+    let held = |what: &str, seconds: u64| if seconds > 0 { format!("; {what} for {seconds} s") } else { String::new() };
+    rows.extend([
+        (
+            "reconcile".to_owned(),
+            format!(
+                "{} gaps closed, {} events recovered; {} accounts wait, {} are read, {} degraded",
+                reconcile.gaps_closed, reconcile.recovered, reconcile.waiting, reconcile.running, reconcile.degraded
+            ),
+        ),
+        (
+            "safety net".to_owned(),
+            format!(
+                "{} rounds{}, {} accounts left; {} orders had drifted",
+                reconcile.sync_rounds,
+                reconcile.sync_round_ms.map_or_else(String::new, |ms| {
+                    let ended = reconcile.sync_round_at.as_deref().unwrap_or("?");
+                    format!(", the last one {:.1} s until {ended}", ms as f64 / 1e3)
+                }),
+                reconcile.sync_left,
+                reconcile.drifted
+            ),
+        ),
+        (
+            "REST weight".to_owned(),
+            format!(
+                "{} of {} in the last minute{}{}",
+                reconcile.weight_used,
+                reconcile.weight_limit,
+                held("the venue has banned this address", reconcile.banned_s),
+                held("a 429 holds reconciles", reconcile.held_s)
+            ),
+        ),
+    ]);
+    let newest = |count: usize| count.saturating_sub(NEWEST_SHOWN);
+    for repair in &reconcile.repairs[newest(reconcile.repairs.len())..] {
+        rows.push(("closed gap".to_owned(), repair.in_words()));
+    }
+    for drift in &reconcile.drift[newest(reconcile.drift.len())..] {
+        let DriftStatus { account, order, symbol, local, venue, .. } = drift;
+        rows.push((
+            "drift".to_owned(),
+            format!("account {account}, order {order} ({symbol}): {local}, at the venue {venue}"),
+        ));
+    }
+    rows
 }
 
 fn work_rows(work: &WorkStatus) -> Vec<(String, String)> {
@@ -222,7 +300,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ops::status::{StreamState, WriterState};
+    use crate::ops::status::{ReconcileStatus, RepairStatus, StreamState, WriterState};
 
     #[test]
     fn freshness_comes_before_health() {
@@ -244,6 +322,70 @@ mod tests {
             let text = table(status, &verdict, now);
             assert!(text.contains(says), "{text}");
             assert_eq!(text.contains("\n! "), exit != Exit::Ok, "{text}");
+        }
+    }
+
+    #[test]
+    fn gaps_and_their_repairs_are_in_words() {
+        let mut status = Status::new("user-data", Wall::from_millis(0), Duration::from_secs(2));
+        let mut table = |user_data: UserDataStatus| {
+            status.user_data = Some(user_data);
+            table(&status, &judge(&status, Wall::from_millis(0), true), Wall::from_millis(0))
+        };
+        let off = UserDataStatus { live: 2, accounts: 3, gaps: 4, left_out: 5, ..UserDataStatus::default() };
+        let repair = |account| RepairStatus {
+            account,
+            ended_at: "2026-11-23T07:30:17.123Z".to_owned(),
+            reason: "reconnect".to_owned(),
+            recovered: 12,
+            closed_at: "2026-11-23T07:30:22.000Z".to_owned(),
+            ..RepairStatus::default()
+        };
+        let reconcile = ReconcileStatus {
+            gaps_closed: 9,
+            recovered: 31,
+            degraded: 1,
+            sync_rounds: 2,
+            sync_round_ms: Some(4_500),
+            weight_used: 480,
+            weight_limit: 2_400,
+            banned_s: 77,
+            repairs: (1..=9).map(repair).collect(),
+            drift: vec![DriftStatus {
+                account: 7,
+                order: 8,
+                symbol: "BTCUSDT".to_owned(),
+                local: "NEW".to_owned(),
+                venue: "FILLED".to_owned(),
+                ..DriftStatus::default()
+            }],
+            ..ReconcileStatus::default()
+        };
+        let on = UserDataStatus { reconcile: Some(reconcile), ..off.clone() };
+        for (user_data, lines) in [
+            (
+                off,
+                &[
+                    "accounts   2 of 3 live, 0 frames, 4 gaps",
+                    "0 rewinds, 5 records left out",
+                    "gaps       recorded, not closed: user_data.reconcile is off",
+                ][..],
+            ),
+            (
+                on,
+                &[
+                    "reconcile    9 gaps closed, 31 events recovered; 0 accounts wait, 0 are read, 1 degraded",
+                    "safety net   2 rounds, the last one 4.5 s until ?, 0 accounts left; 0 orders had drifted",
+                    "REST weight  480 of 2400 in the last minute; the venue has banned this address for 77 s",
+                    "closed gap   account 9, the beginning to 2026-11-23T07:30:17.123Z (reconnect): 12 events recovered, closed \
+                     2026-11-23T07:30:22.000Z",
+                    "drift        account 7, order 8 (BTCUSDT): NEW, at the venue FILLED",
+                ][..],
+            ),
+        ] {
+            let text = table(user_data);
+            lines.iter().for_each(|line| assert!(text.contains(line), "{line}\n{text}"));
+            assert!(!text.contains("account 4,"), "only the newest: {text}");
         }
     }
 

@@ -64,6 +64,29 @@ function latency(us) {
   return us ? `p50 ${ms(us.p50)}, p99 ${ms(us.p99)}, max ${ms(us.max)}` : "–";
 }
 
+function showAccounts(on) {
+  at("accounts").hidden = !on;
+  if (!on) return;
+  const net = on.reconcile;
+  const lines = [
+    ["live", `${count(on.live)} of ${count(on.accounts)}`],
+    ["frames", `${count(on.frames)}, ${count(on.jobs)} jobs, ${count(on.behind)} behind`],
+    ["gaps", net
+      ? `${count(on.gaps)} recorded, ${count(net.gaps_closed)} closed, ${count(net.recovered)} events recovered`
+      : `${count(on.gaps)} recorded; nobody here closes them`],
+  ];
+  if (net) {
+    lines.push(["being closed", `${count(net.running)} accounts are read, ${count(net.waiting)} wait, ${count(net.degraded)} degraded`]);
+    lines.push(["safety net", `${count(net.sync_rounds)} rounds, ${count(net.drifted)} orders had drifted`]);
+    lines.push(["REST weight", `${count(net.weight_used)} of ${count(net.weight_limit)} in the last minute`]);
+  }
+  rows("private", lines);
+  rows("streams", on.streams.slice(0, 100).map((one) =>
+    [`${one.id} ${one.name}`, words(one.phase), count(one.frames), count(one.gaps), one.degraded || "–"]));
+  rows("repairs", (net ? net.repairs : []).slice().reverse().map((one) =>
+    [one.account, one.started_at || "the beginning", one.ended_at, words(one.reason), count(one.recovered), one.closed_at]));
+}
+
 function showWork(work) {
   at("work").hidden = !work;
   if (!work) return;
@@ -89,6 +112,7 @@ async function poll() {
       return answer.json();
     }));
     show(status);
+    showAccounts(status.user_data);
     showWork(status.work);
     rows("prices", prices.map((row) => [row.symbol, row.price, row.at]));
   } catch {

@@ -8,6 +8,7 @@ use super::drive::{Driver, Unfinished};
 use super::meter_file::SharedMeter;
 use super::plan::{Plan, Scope};
 use super::ports::{AccountRest, Credentials};
+use super::status::Repair;
 use crate::domain::limits::{
     DRIFT_LOOK_BACK, RECONCILE_EDGE, RECONCILE_FIRST_LOOK_BACK, RECONCILE_GAPS_MAX, RECONCILE_HEARD_MAX,
     RECONCILE_LOOK_BACK_MAX, RECONCILE_ORDERS_MAX, RECONCILE_OVERLAP, RECOVERED_WRITTEN_WITHIN,
@@ -53,7 +54,7 @@ pub(super) struct Outlet<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) newest_id: i64,
-    pub(super) gaps: u64,
+    pub(super) repairs: Vec<Repair>,
     pub(super) conclusion: Conclusion,
 }
 
@@ -77,8 +78,8 @@ impl Run<'_> {
             });
         match outcome {
             Ok(conclusion) => {
-                self.settle(&gaps, &conclusion)?;
-                Ok(Found { newest_id, gaps: gaps.len() as u64, conclusion })
+                let repairs = self.settle(&gaps, &conclusion)?;
+                Ok(Found { newest_id, repairs, conclusion })
             }
             Err(unfinished) => {
                 if let Unfinished::Failed(sentence) = &unfinished {
@@ -233,7 +234,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn settle(&mut self, gaps: &[GapRow], conclusion: &Conclusion) -> Result<(), Unfinished> {
+    fn settle(&mut self, gaps: &[GapRow], conclusion: &Conclusion) -> Result<Vec<Repair>, Unfinished> {
         let now = self.clock.now().wall;
         let mut counts = vec![0_u64; gaps.len()];
         for event in conclusion.events.iter().filter(|event| event.is_missed) {
@@ -256,7 +257,16 @@ impl Run<'_> {
                 }
                 Ok(())
             })
-            .map_err(database)
+            .map_err(database)?;
+        let repairs = gaps.iter().zip(&counts).map(|(gap, &recovered)| Repair {
+            account: gap.account_id,
+            started_at: gap.started_at,
+            ended_at: gap.ended_at,
+            reason: gap.reason.clone(),
+            recovered,
+            closed_at: now,
+        });
+        Ok(repairs.collect())
     }
 }
 
