@@ -4,12 +4,11 @@
 //! opens the dead daemon's spool itself: each frame that the exchange delivered is a record, or lies inside a gap record; each is
 //! one audit row too, in order; orders and prices hold what the exchange's do. The trading application lives on in the parent.
 
+mod daemon;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,11 +16,11 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use serde::Serialize;
 
+use self::daemon::{Daemon, write_settings};
 use super::accounts::{self, ACCOUNTS, PrivateReport, Recorded};
 use super::audit_report::{self, AuditReport};
 use super::check::{Check, Verdict};
 use super::gap_story::GapStory;
-use super::orders::ALLOWLIST;
 use super::report::{CheckReport, RepairTimes};
 use super::stage::{self, Folder, database, system};
 use super::truth;
@@ -34,7 +33,7 @@ use crate::domain::time::SystemClock;
 use crate::domain::{Clock, Random};
 use crate::ops::signals::Signal;
 use crate::ops::status::StreamState;
-use crate::ops::{Settings, Signals, Status};
+use crate::ops::{Signals, Status};
 use crate::sim::bot::{Bot, Intents};
 use crate::sim::{AccountFault, AccountsConfig, SimHandle, Simulator};
 use crate::spool::Kind;
@@ -53,7 +52,6 @@ const LIVE_MAX: Duration = Duration::from_secs(60);
 const MOMENT_MAX: Duration = Duration::from_secs(5);
 /// From one look for that moment to the next.
 const MOMENT_LOOK: Duration = Duration::from_micros(500);
-const SETTINGS: &str = "kraite-streams.toml";
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -88,7 +86,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
         let moment = if kill % 2 == 0 { demo.wait_mid_burst()? } else { demo.wait_mid_tick()? };
         daemon.kill().map_err(system)?;
         demo.tell_gaps()?;
-        demo.view.say(&format!("killed process {} {moment}", daemon.child.id()));
+        demo.view.say(&format!("killed process {} {moment}", daemon.id()));
     }
     let mut daemon = Daemon::start(demo.folder.path()).map_err(system)?;
     demo.wait_live(&mut daemon)?;
@@ -361,79 +359,4 @@ struct SpoolReport {
     frames: PrivateReport,
     /// Records of recovered events: what a killed daemon had recovered is found again by the next, and then it stands here twice.
     recovered: u64,
-}
-
-/// The daemon's process; killed when dropped.
-struct Daemon {
-    child: Child,
-    folder: PathBuf,
-}
-
-impl Daemon {
-    fn start(folder: &Path) -> io::Result<Daemon> {
-        let log = File::options().create(true).append(true).open(folder.join("log"))?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--settings", SETTINGS, "run"])
-            .current_dir(folder)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        Ok(Daemon { child, folder: folder.to_owned() })
-    }
-
-    /// What this very process wrote into its status file last.
-    fn status(&self) -> Option<Status> {
-        Status::read(&self.folder.join("status.json")).ok().filter(|status| status.pid == self.child.id())
-    }
-
-    fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    /// SIGKILL, and its end.
-    fn kill(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // One that is dead already is what was wanted.
-        let _ = self.kill();
-    }
-}
-
-/// The settings that differ from the defaults, as an operator writes them.
-fn write_settings(folder: &Path, settings: &Settings) -> io::Result<()> {
-    let text = |path: &Path| format!("{:?}", path.display().to_string());
-    let mut lines = vec![
-        "ops.status_file = \"status.json\"".to_owned(),
-        "ops.status_interval_s = 1".to_owned(),
-        "ops.page = \"off\"".to_owned(),
-        format!("store.url = {:?}", settings.store.url.expose()),
-        format!("prices.url = {:?}", settings.prices.url),
-        format!("user_data.url = {:?}", settings.user_data.url),
-        format!("user_data.discovery_s = {}", settings.user_data.discovery.as_secs()),
-        format!("user_data.liveness_mark_s = {}", settings.user_data.liveness_mark.as_secs()),
-        format!("user_data.binance.dispatched_executions = {:?}", ALLOWLIST.join(", ")),
-        format!("work.threads = {}", settings.work.threads),
-        format!("spool.folder = {}", text(&settings.spool.folder)),
-        format!("net.connect_file = {}", text(&settings.net.connect_file)),
-        format!("net.weight_file = {}", text(&settings.net.weight_file)),
-        format!("net.rest_weight = {}", settings.net.rest_weight),
-        format!("user_data.reconcile = {:?}", if settings.user_data.reconcile { "on" } else { "off" }),
-    ];
-    lines.extend(settings.net.extra_roots.as_deref().map(|roots| format!("net.extra_roots = {}", text(roots))));
-    for venue in crate::domain::Venue::ALL {
-        let base = settings.net.rest_base(venue).unwrap_or_default();
-        lines.push(format!("net.rest_{} = {base:?}", venue.canonical()));
-    }
-    fs::write(folder.join(SETTINGS), lines.join("\n") + "\n")
 }

@@ -151,7 +151,7 @@ fn an_end_that_was_not_heard_is_excused_while_its_gap_is_open_but_for_its_quanti
     let average = book.orders.values().next().unwrap().average_text();
     let mended = HeldOrder { status: "FILLED".to_owned(), prices: (Some(average.clone()), Some(average)), ..row };
     assert_eq!(judge(&mended, &HashSet::new()), (0, 1, 1, 0));
-    assert_eq!(ended_within(&book, &[mended.clone()], (0, i64::MAX)), (1, 1));
+    assert_eq!(ended_within(&book, std::slice::from_ref(&mended), (0, i64::MAX)), (1, 1));
     assert_eq!(ended_within(&book, &[HeldOrder { status: "NEW".to_owned(), ..mended }], (0, i64::MAX)), (1, 0));
 }
 
