@@ -664,6 +664,8 @@ pub const ACCOUNT_READ_MAX: Duration = Duration::from_secs(15);
 pub const ACCOUNT_ANSWER_MAX: u64 = 8 << 20;
 /// Drifted orders that are named in one status.
 pub const DRIFT_NAMED_MAX: usize = 50;
+/// Closed gaps that are named in one status: what somebody who looks wants to know of is the newest.
+pub const REPAIRS_NAMED_MAX: usize = 20;
 
 /// Weight of a usual reconcile: the lists (90), income (30), one symbol's histories, read twice in part (20), balances and
 /// positions again (10).

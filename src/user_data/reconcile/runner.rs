@@ -351,13 +351,13 @@ impl Shared {
         let outcome = match &found {
             Ok(found) => {
                 let conclusion = &found.conclusion;
-                core.status.gaps_closed += found.gaps;
+                core.status.note_repairs(&found.repairs);
                 core.status.recovered += conclusion.missed() as u64;
                 core.status.note_drift(account, &conclusion.drift);
                 if task == Task::Gaps {
                     tracing::info!(
                         account,
-                        gaps = found.gaps,
+                        gaps = found.repairs.len(),
                         "reconciled: {} events recovered, {} local orders elsewhere than at the venue",
                         conclusion.missed(),
                         conclusion.drift.len()
