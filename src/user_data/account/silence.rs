@@ -57,6 +57,7 @@ impl Account {
         self.phase = Phase::Live { since: now.wall };
         self.heard = Some(now.wall);
         self.confirmed = Some(now.wall);
+        self.brought = None;
         self.silence = None;
         self.fault = None;
     }
@@ -79,6 +80,12 @@ impl Silence {
         let silent_since = self.since.map(|since| since.min(now.wall));
         Gap { silent_since, live_at: now.wall, reason: self.reason.to_owned() }
     }
+}
+
+/// Later by the same margin.
+pub(super) fn later(at: Wall) -> Wall {
+    let margin = i64::try_from(GAP_MARGIN.as_micros()).unwrap_or(i64::MAX);
+    Wall::from_micros(at.as_micros().saturating_add(margin))
 }
 
 /// Earlier by the margin for what the venue's clock and the way to us may hide.

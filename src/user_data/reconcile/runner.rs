@@ -18,8 +18,8 @@ use super::ports::AccountRest;
 use super::queue::{ReconcileQueue, Task};
 use super::run::{Found, Outlet, Run};
 use super::status::ReconcileStatus;
-use crate::domain::limits::{RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
-use crate::domain::{Clock, Mono, Random};
+use crate::domain::limits::{MUTE_AFTER, RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
+use crate::domain::{Clock, Mono, Random, Wall};
 use crate::spool::AccountId;
 use crate::store::WorkStore;
 use crate::user_data::control::ports::ColumnCipher;
@@ -259,7 +259,7 @@ impl Shared {
         }
     }
 
-    fn live_since(&self, account: i64) -> Option<crate::domain::Wall> {
+    fn live_since(&self, account: i64) -> Option<Wall> {
         let cell = self.accounts.cell(AccountId(u64::try_from(account).ok()?))?;
         cell.state(self.clock.now()).0.live_since
     }
@@ -282,7 +282,26 @@ impl Shared {
         let outlet = Outlet { link: &self.recovered, synced: &self.synced };
         match task {
             Task::Gaps => run.close_gaps(&outlet),
-            Task::Sync => run.sync_orders(Some(&outlet)),
+            Task::Sync => {
+                let found = run.sync_orders(Some(&outlet))?;
+                self.leave_if_mute(account, &found);
+                Ok(found)
+            }
+        }
+    }
+
+    /// What nobody heard while the stream was live may mean that its connection brings nothing.
+    fn leave_if_mute(&self, account: i64, found: &Found) {
+        let now = self.clock.now();
+        let until = now.wall.as_millis().saturating_sub(MUTE_AFTER.as_millis() as i64);
+        let missed = found.conclusion.events.iter().filter(|event| event.is_missed && event.at_ms <= until);
+        let Some(at_ms) = missed.map(|event| event.at_ms).max() else { return };
+        let cell = u64::try_from(account).ok().and_then(|id| self.accounts.cell(AccountId(id)));
+        if cell.is_some_and(|cell| cell.account(now, |account| account.handle_unheard(Wall::from_millis(at_ms), now))) {
+            tracing::warn!(
+                account,
+                "its stream is mute: connected and subscribed, and it brings no events; it is left"
+            );
         }
     }
 

@@ -182,7 +182,7 @@ impl Account {
                 (self.delivered, self.failed_proofs) = (Some(next.spelling), 0);
                 self.phase = Phase::Live { since: since.wall };
                 self.absent = next.absent;
-                (self.heard, self.confirmed) = (Some(next.heard), Some(since.wall));
+                (self.heard, self.confirmed, self.brought) = (Some(next.heard), Some(since.wall), None);
                 self.rotations.failures = 0;
                 let shown = &mut self.rotations.shown;
                 shown.done += 1;
