@@ -218,7 +218,7 @@ impl Account {
         if self.key.replace(news.key).is_some() {
             self.go_silent("key", true, now);
         }
-        self.be_silent_since(news.replaced);
+        self.be_replaced_since(news.replaced);
         if self.is_open {
             self.go_elsewhere(Pace::Now, now);
         } else {

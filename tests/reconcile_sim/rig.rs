@@ -29,6 +29,7 @@ pub struct GapRow {
     pub account: i64,
     pub bounds: (Wall, Wall),
     pub identity: (String, i64),
+    pub reason: String,
     pub outcome: Option<String>,
     pub note: String,
     pub recovered: i64,
@@ -39,9 +40,15 @@ impl Rig {
     #[track_caller]
     pub fn start(count: usize, seed: u64, frames_per_second: f64, settings: &[&str]) -> Rig {
         let accounts = AccountsConfig { count, frames_per_second, trades_unheard: true, ..AccountsConfig::default() };
+        Rig::start_on(SimConfig { seed, accounts, ..SimConfig::default() }, settings)
+    }
+
+    /// The same on a simulator of one's own, whose limits of connects and weight are lifted.
+    #[track_caller]
+    pub fn start_on(config: SimConfig, settings: &[&str]) -> Rig {
+        let count = config.accounts.count;
         let weight = WeightLimit { per_minute: 100_000, ..WeightLimit::default() };
-        let sim = Simulator::start(SimConfig { seed, accounts, connects: None, weight, ..SimConfig::default() });
-        let sim = sim.unwrap();
+        let sim = Simulator::start(SimConfig { connects: None, weight, ..config }).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec![
             "user_data.discovery_s = 5",
@@ -97,7 +104,7 @@ impl Rig {
                          exchange_order_id, is_algo, quantity, price) VALUES (?1, ?2, ?3, 'NEW', 'NEW', ?4, ?5, '1', '1')",
                         (
                             position,
-                            format!("{id}-{client_id}"),
+                            format!("{id}-{exchange_id}-{client_id}"),
                             if is_algo { "STOP-MARKET" } else { "MARKET" },
                             exchange_id.to_string(),
                             is_algo,
@@ -172,6 +179,22 @@ impl Rig {
         }
     }
 
+    /// Waits until every account's first gap, which its start is, has its outcome.
+    #[track_caller]
+    pub fn wait_first_gaps(&mut self) {
+        let count = self.sim.accounts().len();
+        let deadline = Instant::now() + RECONCILED_WITHIN;
+        loop {
+            let gaps = self.gaps().0;
+            let done = (1..=count as i64).all(|id| gaps.iter().any(|gap| gap.account == id && gap.outcome.is_some()));
+            if done {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the starts are not reconciled: {gaps:#?}\n{}", self.log());
+            self.place_for(Duration::from_millis(200));
+        }
+    }
+
     /// Asks until there is nothing to complain of.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, complaints: impl Fn(&Rig) -> Vec<String>) {
@@ -193,7 +216,7 @@ impl Rig {
             .prepare(
                 "SELECT account_id, CAST(round(unixepoch(coalesce(started_at, '1970-01-01'), 'subsec') * 1000) AS INTEGER), \
                  CAST(round(unixepoch(ended_at, 'subsec') * 1000) AS INTEGER), epoch, position, outcome, \
-                 coalesce(outcome_note, ''), coalesce(recovered_count, 0) FROM stream_gaps ORDER BY id",
+                 coalesce(outcome_note, ''), coalesce(recovered_count, 0), reason FROM stream_gaps ORDER BY id",
             )
             .unwrap();
         let rows = statement.query_map([], |row| {
@@ -204,6 +227,7 @@ impl Rig {
                 outcome: row.get(5)?,
                 note: row.get(6)?,
                 recovered: row.get(7)?,
+                reason: row.get(8)?,
             })
         });
         let gaps: Vec<GapRow> = rows.unwrap().map(Result::unwrap).collect();

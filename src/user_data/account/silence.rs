@@ -41,6 +41,11 @@ impl Account {
         }
     }
 
+    /// The key was replaced, and was last extended at `at`. An event that its connection brought later is a later proof.
+    pub(super) fn be_replaced_since(&mut self, at: Option<Wall>) {
+        self.be_silent_since(at.map(|at| self.brought.map_or(at, |brought| brought.max(at))));
+    }
+
     /// Records the gap as far as it goes; it stays open.
     pub(super) fn tell_silence(&mut self, now: Now) {
         self.end_silence(now);
