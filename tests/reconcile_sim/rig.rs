@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use kraite_streams::domain::Wall;
 use kraite_streams::exchange::binance::fact::OrderFact;
 use kraite_streams::sim::{AccountsConfig, SimConfig, SimHandle, Simulator, WeightLimit};
@@ -254,8 +256,8 @@ impl Rig {
             let (recovered, frames): (Vec<&String>, Vec<&String>) =
                 rows.iter().partition(|text| text.ends_with(r#""recovered":true}"#));
             let mine: Vec<_> = gaps.iter().filter(|gap| gap.account == id).map(|gap| gap.bounds).collect();
-            let verdict =
-                self.sim.account_ledger(account.index).judge(frames.iter().map(|text| text.as_bytes()), &mine);
+            let frames: Vec<Vec<u8>> = frames.into_iter().map(|text| recorded_bytes(text)).collect();
+            let verdict = self.sim.account_ledger(account.index).judge(frames.iter().map(Vec::as_slice), &mine);
             if !verdict.is_clean() {
                 complaints.push(format!(
                     "account {id}: {} frames neither audited nor in a gap, {} foreign, {} out of order",
@@ -325,4 +327,10 @@ impl Rig {
         }
         drift
     }
+}
+
+/// The bytes that were recorded: of a frame that is no JSON they stand in base64.
+fn recorded_bytes(payload: &str) -> Vec<u8> {
+    let coded = payload.strip_prefix("{\"raw_base64\":\"").and_then(|rest| rest.strip_suffix("\"}"));
+    coded.map_or_else(|| payload.as_bytes().to_vec(), |coded| BASE64.decode(coded).unwrap())
 }
