@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "the daemon serves several promises")]
 #[path = "support/daemon_process.rs"]
 mod daemon_process;
+#[allow(dead_code, reason = "the rig serves several promises")]
 #[path = "reconcile_sim/rig.rs"]
 mod rig;
 

@@ -246,6 +246,21 @@ pub struct SimArgs {
     /// Inject faults now and then
     #[arg(long)]
     pub faults: bool,
+    /// Inject the faults of this file, each at its time
+    #[arg(long, value_name = "FILE", conflicts_with = "faults")]
+    pub script: Option<PathBuf>,
+    /// Accounts that trade; their credentials are printed
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub accounts: u64,
+    /// Private frames per second of all accounts together
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub frames_per_second: u64,
+    /// Seconds after which the venue cuts a connection; Binance's are a day
+    #[arg(long, value_name = "S", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..))]
+    pub connection_life_s: u64,
+    /// Seconds that a listen key lives when nobody extends it; Binance's are an hour
+    #[arg(long, value_name = "S", default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub key_life_s: u64,
     /// Seed of market and faults: the same seed repeats the same run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -358,7 +373,20 @@ pub const SIM: &str = "\
 Run the exchange simulator alone, for any client.
 
 Serves Binance's mark-price stream and the instrument lists on loopback, over real TLS. Trust its authority with
---roots FILE and net.extra_roots = \"FILE\".";
+--roots FILE and net.extra_roots = \"FILE\". With --accounts N also listen keys, private streams and signed reads of N accounts
+that trade by themselves; their API keys, synthetic like everything here, are printed for `accounts add`.
+
+What goes wrong is yours to say. A line on standard input is injected at once:
+
+  account 0 cut                     the connections of one account, counted from 0
+  account 0 silence lasts=30s       half-open: nothing is read or written any more
+  account 0 numb_key                the listen key delivers nothing, and nobody says so
+  venue outage lasts=10s            everybody
+  venue stale_reads lag=2s          REST is behind the pushes
+  prices stall lasts=20s            the price stream
+
+Faults that need a live connection wait for one. `help` prints all of them with their ordinary parameters. --script FILE
+injects by time: lines like those with a time in front, since the start: 2500ms, 10s, 5m; # begins a comment.";
 
 /// What `check --help` teaches.
 pub const CHECK: &str = "\

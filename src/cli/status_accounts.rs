@@ -83,7 +83,11 @@ fn reconcile_rows(reconcile: &ReconcileStatus, gaps: u64) -> Vec<(String, String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::status::AccountStatus;
+    use crate::ops::status::{AccountStatus, RepairStatus};
+
+    fn text(status: &UserDataStatus) -> String {
+        rows(status).into_iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+    }
 
     #[test]
     fn what_is_not_well_is_named() {
@@ -103,9 +107,6 @@ mod tests {
             reconcile: Some(reconcile),
             ..UserDataStatus::default()
         };
-        let text = |status: &UserDataStatus| {
-            rows(status).into_iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>()
-        };
         for says in [
             "account 7: degraded: not reconciled: it is shut\n",
             "1 degraded, 2 switched off",
@@ -117,5 +118,64 @@ mod tests {
         assert!(!text(&status).contains("account 0"), "{}", text(&status));
         status.reconcile = None;
         assert!(text(&status).contains("user_data.reconcile is off"));
+    }
+
+    #[test]
+    fn gaps_and_their_repairs_are_in_words() {
+        let off = UserDataStatus { live: 2, accounts: 3, gaps: 4, left_out: 5, ..UserDataStatus::default() };
+        let repair = |account| RepairStatus {
+            account,
+            ended_at: "2026-11-23T07:30:17.123Z".to_owned(),
+            reason: "reconnect".to_owned(),
+            recovered: 12,
+            closed_at: "2026-11-23T07:30:22.000Z".to_owned(),
+            ..RepairStatus::default()
+        };
+        let reconcile = ReconcileStatus {
+            gaps_closed: 9,
+            recovered: 31,
+            degraded: 1,
+            sync_rounds: 2,
+            sync_round_ms: Some(4_500),
+            weight_used: 480,
+            weight_limit: 2_400,
+            banned_s: 77,
+            repairs: (1..=9).map(repair).collect(),
+            drift: vec![DriftStatus {
+                account: 7,
+                order: 8,
+                symbol: "BTCUSDT".to_owned(),
+                local: "NEW".to_owned(),
+                venue: "FILLED".to_owned(),
+                ..DriftStatus::default()
+            }],
+            ..ReconcileStatus::default()
+        };
+        let on = UserDataStatus { reconcile: Some(reconcile), ..off.clone() };
+        for (user_data, lines) in [
+            (
+                off,
+                &[
+                    "accounts: 2 of 3 live, 0 frames\n",
+                    "0 rewinds, 5 records left out\n",
+                    "gaps: 4 recorded; user_data.reconcile is off\n",
+                ][..],
+            ),
+            (
+                on,
+                &[
+                    "gaps: 4 recorded, 9 closed; accounts: 0 wait, 0 at work, 1 degraded\n",
+                    "recovered: 31 events; 0 local orders had drifted\n",
+                    "REST weight: 480 of 2400 in the last minute; the venue has banned this address for 77 s\n",
+                    "closed gap: account 9, the beginning to 2026-11-23T07:30:17.123Z (reconnect): 12 events recovered, closed \
+                     2026-11-23T07:30:22.000Z\n",
+                    "drift: account 7, order 8 (BTCUSDT): NEW, at the venue FILLED\n",
+                ][..],
+            ),
+        ] {
+            let text = text(&user_data);
+            lines.iter().for_each(|line| assert!(text.contains(line), "{line}\n{text}"));
+            assert!(!text.contains("account 4,"), "only the newest: {text}");
+        }
     }
 }

@@ -81,7 +81,7 @@ impl Server {
         let account = &mut accounts.list[index];
         let next = *account.faults.front()?;
         // A key dies whether anybody listens or not.
-        let at_once = matches!(next, AccountFault::ExpireKey { .. });
+        let at_once = matches!(next, AccountFault::ExpireKey { .. } | AccountFault::NumbKey);
         let sockets = account.sockets.clone();
         let mut is_live = |id: &u64| {
             self.connections.get_mut(id).is_some_and(|one| is_struck_by(one, index, account, &self.rules, now))
@@ -98,6 +98,7 @@ impl Server {
     fn strike_account(&mut self, index: usize, fault: AccountFault, now: Now) {
         match fault {
             AccountFault::ExpireKey { notice } => self.expire_key(index, notice, now),
+            AccountFault::NumbKey => self.shared.accounts.lock().list[index].keys.numb_active(),
             AccountFault::Flood { frames } => {
                 let parcels = self.produce(index, What::Flood(frames as usize), now);
                 self.deliver(index, &parcels, now);
@@ -144,7 +145,7 @@ impl Server {
         }
         for id in sockets {
             let Some(mut connection) = self.connections.remove(&id) else { continue };
-            connection.pump();
+            connection.pump(now.mono);
             match fault {
                 AccountFault::Cut => {
                     self.finish(connection, ended_by(fault));
@@ -165,6 +166,7 @@ impl Server {
                     connection.half_open = Some(fault);
                     connection.deadline = (now.mono.plus(lasts), ended_by(fault));
                 }
+                AccountFault::Deaf { lasts } => connection.deaf_until = now.mono.plus(lasts),
                 _ => {}
             }
             if let Some(side) = connection.websocket().and_then(|side| side.private_mut()) {
@@ -202,6 +204,7 @@ impl Server {
                     self.finish(connection, Ending::VenueFault(fault));
                 }
             }
+            VenueFault::StaleReads { lag } => self.shared.accounts.lock().config.reads.lag = lag,
             _ => {}
         }
     }

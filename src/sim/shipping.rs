@@ -118,7 +118,7 @@ impl Server {
                 .first()
                 .and_then(|parcel| wrap(connection, index, parcel, account, &self.rules, false, now).ok());
             if let Some(frame) = frame {
-                connection.pump();
+                connection.pump(now.mono);
                 connection.queue(&frame[..frame.len() / 2]);
                 connection.leave(Farewell { ending, polite: false });
             }
@@ -134,7 +134,7 @@ impl Server {
     fn hand_out(&mut self, account: &mut Account, index: usize, parcels: &[Parcel], dying: bool, now: Now) {
         for id in &account.sockets.clone() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            connection.pump();
+            connection.pump(now.mono);
             for parcel in parcels {
                 let wrapped = wrap(connection, index, parcel, account, &self.rules, dying, now);
                 match (wrapped, parcel.number) {

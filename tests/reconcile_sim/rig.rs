@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use kraite_streams::domain::Wall;
 use kraite_streams::exchange::binance::fact::OrderFact;
 use kraite_streams::sim::{AccountsConfig, SimConfig, SimHandle, Simulator, WeightLimit};
@@ -29,6 +31,7 @@ pub struct GapRow {
     pub account: i64,
     pub bounds: (Wall, Wall),
     pub identity: (String, i64),
+    pub reason: String,
     pub outcome: Option<String>,
     pub note: String,
     pub recovered: i64,
@@ -39,9 +42,15 @@ impl Rig {
     #[track_caller]
     pub fn start(count: usize, seed: u64, frames_per_second: f64, settings: &[&str]) -> Rig {
         let accounts = AccountsConfig { count, frames_per_second, trades_unheard: true, ..AccountsConfig::default() };
+        Rig::start_on(SimConfig { seed, accounts, ..SimConfig::default() }, settings)
+    }
+
+    /// The same on a simulator of one's own, whose limits of connects and weight are lifted.
+    #[track_caller]
+    pub fn start_on(config: SimConfig, settings: &[&str]) -> Rig {
+        let count = config.accounts.count;
         let weight = WeightLimit { per_minute: 100_000, ..WeightLimit::default() };
-        let sim = Simulator::start(SimConfig { seed, accounts, connects: None, weight, ..SimConfig::default() });
-        let sim = sim.unwrap();
+        let sim = Simulator::start(SimConfig { connects: None, weight, ..config }).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec![
             "user_data.discovery_s = 5",
@@ -97,7 +106,7 @@ impl Rig {
                          exchange_order_id, is_algo, quantity, price) VALUES (?1, ?2, ?3, 'NEW', 'NEW', ?4, ?5, '1', '1')",
                         (
                             position,
-                            format!("{id}-{client_id}"),
+                            format!("{id}-{exchange_id}-{client_id}"),
                             if is_algo { "STOP-MARKET" } else { "MARKET" },
                             exchange_id.to_string(),
                             is_algo,
@@ -172,6 +181,22 @@ impl Rig {
         }
     }
 
+    /// Waits until every account's first gap, which its start is, has its outcome.
+    #[track_caller]
+    pub fn wait_first_gaps(&mut self) {
+        let count = self.sim.accounts().len();
+        let deadline = Instant::now() + RECONCILED_WITHIN;
+        loop {
+            let gaps = self.gaps().0;
+            let done = (1..=count as i64).all(|id| gaps.iter().any(|gap| gap.account == id && gap.outcome.is_some()));
+            if done {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the starts are not reconciled: {gaps:#?}\n{}", self.log());
+            self.place_for(Duration::from_millis(200));
+        }
+    }
+
     /// Asks until there is nothing to complain of.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, complaints: impl Fn(&Rig) -> Vec<String>) {
@@ -193,7 +218,7 @@ impl Rig {
             .prepare(
                 "SELECT account_id, CAST(round(unixepoch(coalesce(started_at, '1970-01-01'), 'subsec') * 1000) AS INTEGER), \
                  CAST(round(unixepoch(ended_at, 'subsec') * 1000) AS INTEGER), epoch, position, outcome, \
-                 coalesce(outcome_note, ''), coalesce(recovered_count, 0) FROM stream_gaps ORDER BY id",
+                 coalesce(outcome_note, ''), coalesce(recovered_count, 0), reason FROM stream_gaps ORDER BY id",
             )
             .unwrap();
         let rows = statement.query_map([], |row| {
@@ -204,6 +229,7 @@ impl Rig {
                 outcome: row.get(5)?,
                 note: row.get(6)?,
                 recovered: row.get(7)?,
+                reason: row.get(8)?,
             })
         });
         let gaps: Vec<GapRow> = rows.unwrap().map(Result::unwrap).collect();
@@ -230,8 +256,8 @@ impl Rig {
             let (recovered, frames): (Vec<&String>, Vec<&String>) =
                 rows.iter().partition(|text| text.ends_with(r#""recovered":true}"#));
             let mine: Vec<_> = gaps.iter().filter(|gap| gap.account == id).map(|gap| gap.bounds).collect();
-            let verdict =
-                self.sim.account_ledger(account.index).judge(frames.iter().map(|text| text.as_bytes()), &mine);
+            let frames: Vec<Vec<u8>> = frames.into_iter().map(|text| recorded_bytes(text)).collect();
+            let verdict = self.sim.account_ledger(account.index).judge(frames.iter().map(Vec::as_slice), &mine);
             if !verdict.is_clean() {
                 complaints.push(format!(
                     "account {id}: {} frames neither audited nor in a gap, {} foreign, {} out of order",
@@ -301,4 +327,10 @@ impl Rig {
         }
         drift
     }
+}
+
+/// The bytes that were recorded: of a frame that is no JSON they stand in base64.
+fn recorded_bytes(payload: &str) -> Vec<u8> {
+    let coded = payload.strip_prefix("{\"raw_base64\":\"").and_then(|rest| rest.strip_suffix("\"}"));
+    coded.map_or_else(|| payload.as_bytes().to_vec(), |coded| BASE64.decode(coded).unwrap())
 }
