@@ -154,7 +154,8 @@ impl Plan {
             }
         }
         // Behind the fills of the same moment, which have caused it.
-        conclusion.events.extend(self.holdings_missed(&heard.holdings));
+        let held = self.holdings_missed(&heard.holdings).into_iter();
+        conclusion.events.extend(held.map(|(at_ms, text)| RecoveredEvent { at_ms, text, is_missed: true }));
         conclusion.events.sort_by_key(|event| event.at_ms);
         conclusion.drift.sort_by_key(|drift| drift.order_id);
         // Of several events of one order the last says where it is.
