@@ -4,7 +4,7 @@
 //! An event was missed if its time lies in the gap and no recorded event says the same. A local order has drifted if the very
 //! rules that apply events would change it by one, so a read that is older than the newest push changes nothing here either.
 //! Orders that are not ours are recovered like others; the rules find no row for them, and leave them alone. What the account
-//! holds is in [`holdings`](super::holdings)' hands.
+//! holds is in `holdings`' hands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
