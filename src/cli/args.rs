@@ -289,18 +289,23 @@ Starts a simulated exchange on loopback (real TLS, real WebSocket, about 950 sym
 embedded database in a temporary folder and a live page, whose address is printed first; and three accounts whose
 private streams go through spool and queue to the worker: audit rows, and orders of a simulated trading application, which
 have to hold what the exchange's hold in the end. Faults are injected meanwhile: cut and stalled connections,
-garbage, oversized frames, bad prices, dead listen keys. It ends in a ledger (sent, received, written, conflated,
-rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
+garbage, oversized frames, bad prices, dead listen keys, and a socket that is deaf for seconds while its account's orders
+live on. Each gap is shown when it is recorded and when it is repaired over REST; what is open at the end is waited for,
+90 s at most. It ends in a ledger (sent, received, written, conflated, rejected by kind) and in checks of its own; exit
+code 0 if all hold, 1 if one does not. The simulated exchange grants ten times the venue's REST weight, since it breaks
+connections every few seconds.
 
 --json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, frames, gaps,
-audit_rows, orders_checked, orders_in_gaps, intents, frame_to_job_us, frame_to_audit_us (from the exchange's socket to the
+gaps_repaired, recovered_events, break_to_repair_ms {p50, max}, fills, fills_recovered, audit_rows, orders_checked,
+orders_repaired (their last change was never heard), orders_in_gaps (open ones), intents, frame_to_job_us, frame_to_audit_us (from the exchange's socket to the
 acknowledgement behind the commit), event_to_audit_us (from the exchange's E), event_to_audit_outside_bursts_us, each
 {p50, p99, max}, burst_frames, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
 checks [{name, ok, detail}].
 
 --kill is another demo: `kraite-streams run` as a process of its own, killed with SIGKILL three times, mid-tick and
 mid-frame, and started again. Then its spool and its tables are held against the simulator. --json prints ok, seconds,
-seed, kills, frames, gaps, covered, audit_rows, orders_checked, orders_in_gaps, intents, checks.";
+seed, kills, frames, gaps, gaps_repaired, recovered_events, break_to_repair_ms, fills, fills_recovered, covered,
+audit_rows, orders_checked, orders_repaired, orders_in_gaps, intents, checks.";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\
@@ -321,7 +326,9 @@ Stream the private events of all eligible accounts into the spool and onto the q
 Accounts come from the database (`kraite-streams accounts add` makes one); every minute the daemon looks who came, who went and
 whose key changed. Each account has a socket of its own. Every frame is in the on-disk spool before anything acts on it, and goes
 from there onto the queue of queue.url in Laravel's contract; while the queue is away, frames wait in the spool. Whatever
-could not be received lies in a gap record, on the queue and in stream_gaps.
+could not be received lies in a gap record, on the queue and in stream_gaps; with user_data.reconcile on, the account is
+then read over REST, and what nobody heard becomes jobs like the rest. Every user_data.sync_orders_s the orders of accounts
+with something to lose are compared (`sync-orders` does it once).
 
 SIGTERM or SIGINT ends it within 10 s; SIGHUP reads the settings again and looks for accounts.";
 

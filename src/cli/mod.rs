@@ -28,6 +28,7 @@ mod status_accounts;
 mod store;
 mod symbols;
 pub mod sync_orders;
+mod sync_report;
 mod trace;
 pub mod trace_args;
 mod trace_road;

@@ -225,7 +225,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ops::status::{StreamState, WriterState};
+    use crate::ops::status::{ReconcileStatus, RepairStatus, StreamState, WriterState};
 
     #[test]
     fn freshness_comes_before_health() {
@@ -247,6 +247,70 @@ mod tests {
             let text = table(status, &verdict, now);
             assert!(text.contains(says), "{text}");
             assert_eq!(text.contains("\n! "), exit != Exit::Ok, "{text}");
+        }
+    }
+
+    #[test]
+    fn gaps_and_their_repairs_are_in_words() {
+        let mut status = Status::new("user-data", Wall::from_millis(0), Duration::from_secs(2));
+        let mut table = |user_data: UserDataStatus| {
+            status.user_data = Some(user_data);
+            table(&status, &judge(&status, Wall::from_millis(0), true), Wall::from_millis(0))
+        };
+        let off = UserDataStatus { live: 2, accounts: 3, gaps: 4, left_out: 5, ..UserDataStatus::default() };
+        let repair = |account| RepairStatus {
+            account,
+            ended_at: "2026-11-23T07:30:17.123Z".to_owned(),
+            reason: "reconnect".to_owned(),
+            recovered: 12,
+            closed_at: "2026-11-23T07:30:22.000Z".to_owned(),
+            ..RepairStatus::default()
+        };
+        let reconcile = ReconcileStatus {
+            gaps_closed: 9,
+            recovered: 31,
+            degraded: 1,
+            sync_rounds: 2,
+            sync_round_ms: Some(4_500),
+            weight_used: 480,
+            weight_limit: 2_400,
+            banned_s: 77,
+            repairs: (1..=9).map(repair).collect(),
+            drift: vec![DriftStatus {
+                account: 7,
+                order: 8,
+                symbol: "BTCUSDT".to_owned(),
+                local: "NEW".to_owned(),
+                venue: "FILLED".to_owned(),
+                ..DriftStatus::default()
+            }],
+            ..ReconcileStatus::default()
+        };
+        let on = UserDataStatus { reconcile: Some(reconcile), ..off.clone() };
+        for (user_data, lines) in [
+            (
+                off,
+                &[
+                    "accounts   2 of 3 live, 0 frames, 4 gaps",
+                    "0 rewinds, 5 records left out",
+                    "gaps       recorded, not closed: user_data.reconcile is off",
+                ][..],
+            ),
+            (
+                on,
+                &[
+                    "reconcile    9 gaps closed, 31 events recovered; 0 accounts wait, 0 are read, 1 degraded",
+                    "safety net   2 rounds, the last one 4.5 s until ?, 0 accounts left; 0 orders had drifted",
+                    "REST weight  480 of 2400 in the last minute; the venue has banned this address for 77 s",
+                    "closed gap   account 9, the beginning to 2026-11-23T07:30:17.123Z (reconnect): 12 events recovered, closed \
+                     2026-11-23T07:30:22.000Z",
+                    "drift        account 7, order 8 (BTCUSDT): NEW, at the venue FILLED",
+                ][..],
+            ),
+        ] {
+            let text = table(user_data);
+            lines.iter().for_each(|line| assert!(text.contains(line), "{line}\n{text}"));
+            assert!(!text.contains("account 4,"), "only the newest: {text}");
         }
     }
 

@@ -1,6 +1,9 @@
 //! What `status` says of the accounts' streams: how many are live, which are not well and why, and how reconciles stand.
 
-use crate::ops::status::{ReconcileStatus, UserDataStatus};
+use crate::ops::status::{DriftStatus, ReconcileStatus, UserDataStatus};
+
+/// Repairs and drifted orders that are shown, of each the newest.
+const NEWEST_SHOWN: usize = 5;
 
 pub(super) fn rows(user_data: &UserDataStatus) -> Vec<(String, String)> {
     let mut rows = vec![
@@ -11,10 +14,12 @@ pub(super) fn rows(user_data: &UserDataStatus) -> Vec<(String, String)> {
         (
             "spool".to_owned(),
             format!(
-                "{:.1} MB, {} records behind; {} jobs",
+                "{:.1} MB, {} records behind; {} jobs, {} rewinds, {} records left out",
                 user_data.spool_bytes as f64 / 1e6,
                 user_data.behind,
-                user_data.jobs
+                user_data.jobs,
+                user_data.rewinds,
+                user_data.left_out
             ),
         ),
     ];
@@ -29,6 +34,7 @@ pub(super) fn rows(user_data: &UserDataStatus) -> Vec<(String, String)> {
 
 fn reconcile_rows(reconcile: &ReconcileStatus, gaps: u64) -> Vec<(String, String)> {
     let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1e3);
+    let held = |what: &str, seconds: u64| if seconds > 0 { format!("; {what} for {seconds} s") } else { String::new() };
     let mut standing = format!(
         "{gaps} recorded, {} closed; accounts: {} wait, {} at work, {} degraded",
         reconcile.gaps_closed, reconcile.waiting, reconcile.running, reconcile.degraded
@@ -45,16 +51,33 @@ fn reconcile_rows(reconcile: &ReconcileStatus, gaps: u64) -> Vec<(String, String
         Some(ms) if ms < 0 => format!("{} behind this machine's", seconds(ms.unsigned_abs())),
         Some(ms) => format!("{} ahead of this machine's", seconds(ms.unsigned_abs())),
     };
-    vec![
+    let weight = format!(
+        "{} of {} in the last minute{}{}",
+        reconcile.weight_used,
+        reconcile.weight_limit,
+        held("the venue has banned this address", reconcile.banned_s),
+        held("a 429 holds reconciles", reconcile.held_s)
+    );
+    let drifted = format!("{} events; {} local orders had drifted", reconcile.recovered, reconcile.drifted);
+    let mut rows = vec![
         ("gaps".to_owned(), standing),
-        (
-            "recovered".to_owned(),
-            format!("{} events; {} local orders had drifted", reconcile.recovered, reconcile.drifted),
-        ),
-        ("sync-orders".to_owned(), round),
-        ("REST weight".to_owned(), format!("{} of {} a minute", reconcile.weight_used, reconcile.weight_limit)),
+        ("recovered".to_owned(), drifted),
+        ("sync-orders".to_owned(), format!("{round}; {} accounts left", reconcile.sync_left)),
+        ("REST weight".to_owned(), weight),
         ("venue's clock".to_owned(), clock),
-    ]
+    ];
+    let newest = |count: usize| count.saturating_sub(NEWEST_SHOWN);
+    for repair in &reconcile.repairs[newest(reconcile.repairs.len())..] {
+        rows.push(("closed gap".to_owned(), repair.in_words()));
+    }
+    for drift in &reconcile.drift[newest(reconcile.drift.len())..] {
+        let DriftStatus { account, order, symbol, local, venue, .. } = drift;
+        rows.push((
+            "drift".to_owned(),
+            format!("account {account}, order {order} ({symbol}): {local}, at the venue {venue}"),
+        ));
+    }
+    rows
 }
 
 #[cfg(test)]

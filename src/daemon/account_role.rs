@@ -205,10 +205,11 @@ impl AccountRole {
         };
         let reconciler = match config.reconcile {
             None => None,
-            Some(ReconcileRole { config, store, rest }) => {
+            Some(ReconcileRole { config, store, lease, rest }) => {
                 let (positions, rows) = (Arc::clone(&spooler_status), control.link());
                 let parts = ReconcileParts {
                     store,
+                    lease,
                     rest,
                     cipher,
                     meter,

@@ -664,10 +664,14 @@ pub const ACCOUNT_READ_MAX: Duration = Duration::from_secs(15);
 pub const ACCOUNT_ANSWER_MAX: u64 = 8 << 20;
 /// Drifted orders that are named in one status.
 pub const DRIFT_NAMED_MAX: usize = 50;
+/// Closed gaps that are named in one status: what somebody who looks wants to know of is the newest.
+pub const REPAIRS_NAMED_MAX: usize = 20;
 
 /// Weight of a usual reconcile: the lists (90), income (30), one symbol's histories, read twice in part (20), balances and
 /// positions again (10).
 pub const RECONCILE_WEIGHT_USUAL: u32 = 150;
+/// How long the safety net is at a usual account: the second look at what was open, and a dozen reads.
+pub const SYNC_ACCOUNT_TIME_USUAL: Duration = Duration::from_secs(4);
 /// Weight of the safety net for a usual account: the same without income.
 pub const SYNC_WEIGHT_USUAL: u32 = 120;
 /// Weight of a listen-key call (facts/binance.md §2).

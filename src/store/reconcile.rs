@@ -43,6 +43,10 @@ pub struct Exposure {
     pub positions: u64,
     /// Orders that the exchange has and that are not over.
     pub orders: u64,
+    /// When it was last asked for its orders, by any process.
+    pub asked_at: Option<Wall>,
+    /// When they were last compared in full.
+    pub compared_at: Option<Wall>,
 }
 
 /// An order that is not over, as far as is known here.
@@ -89,6 +93,9 @@ pub trait ReconcileTables {
 
     /// Accounts of the venue with open positions or orders that are not over, in ascending id.
     fn exposures(&mut self, canonical: &str) -> Result<Vec<Exposure>>;
+
+    /// The account was asked for its orders at `at`, and, where it is so, all of them were compared.
+    fn note_asked(&mut self, account_id: i64, at: Wall, is_compared: bool) -> Result<()>;
 
     /// Orders of the account that are not over: of every type, whatever the position's status; ascending id. Those without the
     /// exchange's id only where they have a client's and were made from `unplaced_since` on: the answer to their placement was

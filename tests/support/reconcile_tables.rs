@@ -98,8 +98,23 @@ fn exposed_accounts_and_their_orders_are_found(store: &mut WorkStore, rig: &mut 
         place(rig, id, position, kind, &format!("reconcile-{id}"), exchange);
         rig.sql(&format!("UPDATE orders SET status = '{status}' WHERE id = {id}"));
     }
-    let exposure = |account_id, positions, orders| Exposure { account_id, api_system_id: binance, positions, orders };
+    let exposure = |account_id, positions, orders| Exposure {
+        account_id,
+        api_system_id: binance,
+        positions,
+        orders,
+        asked_at: None,
+        compared_at: None,
+    };
     assert_eq!(store.run(|tables| tables.exposures("binance")).unwrap(), [exposure(101, 1, 2), exposure(102, 0, 1)]);
+    // When it was asked, and compared, is remembered by the database; one that failed was asked only.
+    for (at_s, is_compared) in [(70, true), (80, false)] {
+        store.run(|tables| tables.note_asked(101, later(at_s * SECOND), is_compared)).unwrap();
+    }
+    store.run(|tables| tables.note_asked(102, later(75 * SECOND), false)).unwrap();
+    let exposures = store.run(|tables| tables.exposures("binance")).unwrap();
+    let asked: Vec<_> = exposures.iter().map(|exposure| (exposure.asked_at, exposure.compared_at)).collect();
+    assert_eq!(asked, [(Some(later(80 * SECOND)), Some(later(70 * SECOND))), (Some(later(75 * SECOND)), None)]);
     let never = Wall::from_millis(4_000_000_000_000);
     let orders = store.run(|tables| tables.working_orders(101, never, 10)).unwrap();
     let shown: Vec<_> =

@@ -87,13 +87,19 @@ impl ReconcileTables for PostgresWork {
 
     fn exposures(&mut self, canonical: &str) -> Result<Vec<Exposure>> {
         let rows = self.rows(
-            "SELECT p.account_id::bigint, max(a.api_system_id)::bigint, \
-             count(DISTINCT p.id) FILTER (WHERE p.status::text = ANY ($2::text[]))::bigint, count(o.id)::bigint \
-             FROM positions p JOIN accounts a ON a.id = p.account_id JOIN api_systems s ON s.id = a.api_system_id \
+            concat!(
+                "SELECT p.account_id::bigint, max(a.api_system_id)::bigint, \
+             count(DISTINCT p.id) FILTER (WHERE p.status::text = ANY ($2::text[]))::bigint, count(o.id)::bigint, ",
+                micros!("max(c.asked_at)"),
+                ", ",
+                micros!("max(c.compared_at)"),
+                " FROM positions p JOIN accounts a ON a.id = p.account_id JOIN api_systems s ON s.id = a.api_system_id \
              LEFT JOIN orders o ON o.position_id = p.id AND o.exchange_order_id <> '' \
              AND o.status::text = ANY ($3::text[]) \
+             LEFT JOIN order_comparisons c ON c.account_id = p.account_id \
              WHERE s.canonical = $1::text AND (p.status::text = ANY ($2::text[]) OR o.id IS NOT NULL) \
-             GROUP BY p.account_id ORDER BY p.account_id",
+             GROUP BY p.account_id ORDER BY p.account_id"
+            ),
             &[&canonical, &&OPENED_POSITIONS[..], &&WORKING_ORDERS[..]],
         )?;
         let read = |row: &postgres::Row| {
@@ -102,9 +108,21 @@ impl ReconcileTables for PostgresWork {
                 api_system_id: row.try_get(1)?,
                 positions: row.try_get::<_, i64>(2)?.unsigned_abs(),
                 orders: row.try_get::<_, i64>(3)?.unsigned_abs(),
+                asked_at: row.try_get::<_, Option<i64>>(4)?.map(Wall::from_micros),
+                compared_at: row.try_get::<_, Option<i64>>(5)?.map(Wall::from_micros),
             })
         };
         rows.iter().map(read).collect()
+    }
+
+    fn note_asked(&mut self, account_id: i64, at: Wall, is_compared: bool) -> Result<()> {
+        self.execute(
+            "INSERT INTO order_comparisons AS c (account_id, asked_at, compared_at) VALUES ($1::bigint, \
+             $2::text::timestamptz, CASE WHEN $3::boolean THEN $2::text::timestamptz END) ON CONFLICT (account_id) \
+             DO UPDATE SET asked_at = excluded.asked_at, compared_at = coalesce(excluded.compared_at, c.compared_at)",
+            &[&account_id, &stamp(at), &is_compared],
+        )?;
+        Ok(())
     }
 
     fn working_orders(&mut self, account_id: i64, unplaced_since: Wall, limit: u32) -> Result<Vec<LocalOrder>> {

@@ -85,13 +85,19 @@ impl ReconcileTables for SqliteWork {
 
     fn exposures(&mut self, canonical: &str) -> Result<Vec<Exposure>> {
         self.rows(
-            "SELECT p.account_id, max(a.api_system_id), \
-             count(DISTINCT CASE WHEN p.status IN (SELECT value FROM json_each(?2)) THEN p.id END), count(o.id) \
-             FROM positions p JOIN accounts a ON a.id = p.account_id JOIN api_systems s ON s.id = a.api_system_id \
+            concat!(
+                "SELECT p.account_id, max(a.api_system_id), \
+             count(DISTINCT CASE WHEN p.status IN (SELECT value FROM json_each(?2)) THEN p.id END), count(o.id), ",
+                millis!("max(c.asked_at)"),
+                ", ",
+                millis!("max(c.compared_at)"),
+                " FROM positions p JOIN accounts a ON a.id = p.account_id JOIN api_systems s ON s.id = a.api_system_id \
              LEFT JOIN orders o ON o.position_id = p.id AND o.exchange_order_id <> '' \
              AND o.status IN (SELECT value FROM json_each(?3)) \
+             LEFT JOIN order_comparisons c ON c.account_id = p.account_id \
              WHERE s.canonical = ?1 AND (p.status IN (SELECT value FROM json_each(?2)) OR o.id IS NOT NULL) \
-             GROUP BY p.account_id ORDER BY p.account_id",
+             GROUP BY p.account_id ORDER BY p.account_id"
+            ),
             (canonical, list(&OPENED_POSITIONS)?, list(&WORKING_ORDERS)?),
             |row| {
                 Ok(Exposure {
@@ -99,9 +105,21 @@ impl ReconcileTables for SqliteWork {
                     api_system_id: row.get(1)?,
                     positions: row.get::<_, i64>(2)?.unsigned_abs(),
                     orders: row.get::<_, i64>(3)?.unsigned_abs(),
+                    asked_at: wall(row, 4)?,
+                    compared_at: wall(row, 5)?,
                 })
             },
         )
+    }
+
+    fn note_asked(&mut self, account_id: i64, at: Wall, is_compared: bool) -> Result<()> {
+        self.execute(
+            "INSERT INTO order_comparisons (account_id, asked_at, compared_at) VALUES (?1, ?2, iif(?3, ?2, NULL)) \
+             ON CONFLICT (account_id) DO UPDATE SET asked_at = excluded.asked_at, \
+             compared_at = coalesce(excluded.compared_at, compared_at)",
+            (account_id, at.to_string(), is_compared),
+        )?;
+        Ok(())
     }
 
     fn working_orders(&mut self, account_id: i64, unplaced_since: Wall, limit: u32) -> Result<Vec<LocalOrder>> {

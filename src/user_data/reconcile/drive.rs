@@ -26,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub enum Unfinished {
     /// The stream broke, or the process ends: nobody is at fault, and it begins anew when the stream is live.
     Interrupted,
+    /// The address has no weight left, or is banned: no other account can be asked now. A sentence for people.
+    Address(Arc<str>),
     /// A sentence for people.
     Failed(Arc<str>),
 }
@@ -35,6 +37,15 @@ impl Unfinished {
     #[must_use]
     pub fn because(sentence: impl std::fmt::Display) -> Unfinished {
         Unfinished::Failed(sentence.to_string().into())
+    }
+
+    /// What people are told; nothing of what was broken off on purpose.
+    #[must_use]
+    pub fn sentence(&self) -> Option<&Arc<str>> {
+        match self {
+            Unfinished::Interrupted => None,
+            Unfinished::Address(sentence) | Unfinished::Failed(sentence) => Some(sentence),
+        }
     }
 }
 
@@ -108,6 +119,9 @@ impl Driver<'_> {
                     Duration::ZERO
                 }
                 Err(_) if tries < RECONCILE_TRIES => Duration::from_secs(1 << tries.min(4)),
+                Ok(refusal) if refusal.concerns_address() => {
+                    return Err(Unfinished::Address(sentence(*refusal).into()));
+                }
                 Ok(refusal) => return Err(Unfinished::because(sentence(*refusal))),
                 Err(sentence) => return Err(Unfinished::because(format!("the venue does not answer: {sentence}"))),
             };
@@ -154,11 +168,12 @@ impl Driver<'_> {
                 WeightPermit::Now => return Ok(()),
                 WeightPermit::At(at) if at.since(from) > RECONCILE_METER_WAIT_MAX => {
                     let status = self.meter.status(now);
-                    return Err(Unfinished::because(if status.banned_for.is_zero() {
+                    let sentence = if status.banned_for.is_zero() {
                         format!("no REST weight is left: {} of {} are used", status.used, status.limit)
                     } else {
                         format!("the venue has banned this address for {} s", status.banned_for.as_secs() + 1)
-                    }));
+                    };
+                    return Err(Unfinished::Address(sentence.into()));
                 }
                 WeightPermit::At(at) => self.wait_until(at)?,
             }

@@ -8,6 +8,7 @@ use super::drive::{Driver, Unfinished};
 use super::meter_file::SharedMeter;
 use super::plan::{Plan, Scope, unanswered};
 use super::ports::{AccountRest, Credentials};
+use super::status::Repair;
 use super::venue_clock::VenueClock;
 use crate::domain::limits::{
     DRIFT_LOOK_BACK, RECONCILE_EDGE, RECONCILE_FIRST_LOOK_BACK, RECONCILE_GAPS_MAX, RECONCILE_HEARD_MAX,
@@ -56,8 +57,10 @@ pub(super) struct Outlet<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) newest_id: i64,
-    pub(super) gaps: u64,
+    pub(super) repairs: Vec<Repair>,
     pub(super) conclusion: Conclusion,
+    /// The venue was asked, and all of its answer compared.
+    pub(super) is_compared: bool,
 }
 
 impl Run<'_> {
@@ -80,11 +83,11 @@ impl Run<'_> {
             });
         match outcome {
             Ok(conclusion) => {
-                self.settle(&gaps, &conclusion)?;
-                Ok(Found { newest_id, gaps: gaps.len() as u64, conclusion })
+                let repairs = self.settle(&gaps, &conclusion)?;
+                Ok(Found { newest_id, repairs, conclusion, is_compared: true })
             }
             Err(unfinished) => {
-                if let Unfinished::Failed(sentence) = &unfinished {
+                if let Some(sentence) = unfinished.sentence() {
                     let verdict = GapVerdict { outcome: None, note: sentence, recovered: 0, at: now };
                     // The status says it too; the row is for those who look later.
                     let _ = self.store.run(|tables| tables.settle_gap(newest_id, &verdict));
@@ -105,7 +108,22 @@ impl Run<'_> {
         if let Some(outlet) = outlet {
             self.spool(&conclusion.events, system, outlet)?;
         }
-        Ok(Found { conclusion, ..Found::default() })
+        Ok(Found { conclusion, is_compared: true, ..Found::default() })
+    }
+
+    /// Notes that the account was asked, so that whoever plays the safety net knows who is stale. One whose answer never came for
+    /// the address's sake was not.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(super) fn note_asked(&mut self, found: &Result<Found, Unfinished>) -> Result<(), StoreError> {
+        let is_compared = match found {
+            Ok(found) if found.is_compared => true,
+            Err(Unfinished::Failed(_)) => false,
+            Ok(_) | Err(Unfinished::Interrupted | Unfinished::Address(_)) => return Ok(()),
+        };
+        let (account, now) = (self.account, self.clock.now().wall);
+        self.store.run(|tables| tables.note_asked(account, now, is_compared))
     }
 
     /// Reads the venue and the database, and compares; with `api_system_id`.
@@ -248,7 +266,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn settle(&mut self, gaps: &[GapRow], conclusion: &Conclusion) -> Result<(), Unfinished> {
+    fn settle(&mut self, gaps: &[GapRow], conclusion: &Conclusion) -> Result<Vec<Repair>, Unfinished> {
         let ahead_ms = self.ahead_ms(self.clock.now());
         let now = self.clock.now().wall;
         let mut counts = vec![0_u64; gaps.len()];
@@ -272,7 +290,16 @@ impl Run<'_> {
                 }
                 Ok(())
             })
-            .map_err(database)
+            .map_err(database)?;
+        let repairs = gaps.iter().zip(&counts).map(|(gap, &recovered)| Repair {
+            account: gap.account_id,
+            started_at: gap.started_at,
+            ended_at: gap.ended_at,
+            reason: gap.reason.clone(),
+            recovered,
+            closed_at: now,
+        });
+        Ok(repairs.collect())
     }
 }
 
