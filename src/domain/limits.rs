@@ -139,6 +139,15 @@ pub const CONNECT_HOLD_BANNED: Duration = Duration::from_secs(120);
 pub const CONNECT_HOLD_MAX: Duration = Duration::from_secs(3_600);
 /// After such a time one attempt goes ahead; the others wait so long for what comes of it.
 pub const CONNECT_TRIAL: Duration = Duration::from_secs(2);
+/// Attempts in a row that found nobody listening, after which the venue counts as out of reach from this address.
+pub const CONNECT_UNREACHED_MAX: u32 = 5;
+/// While it is, one attempt in so long finds out whether it still is: a thousand streams that try by themselves would be
+/// sixty attempts a second, and a second more of an outage is little beside what it was.
+pub const CONNECT_PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Between two attempts once the venue is reached again: 100 handshakes a second, far more than the window lets through.
+pub const CONNECT_SPACING: Duration = Duration::from_millis(10);
+/// For so long they are spaced, which is the time of 3,000 of them.
+pub const CONNECT_SPACED_FOR: Duration = Duration::from_secs(30);
 /// From a busy lock of the shared window to the next try.
 pub const CONNECT_LOCK_RETRY: Duration = Duration::from_millis(20);
 /// Between two warnings' worth of tries to open a shared window that could not be used.

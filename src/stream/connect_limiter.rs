@@ -70,6 +70,18 @@ pub trait ConnectGate: Send + Sync {
     /// How long nobody may begin an attempt because of that; zero while somebody may.
     fn held_for(&self, now: Now) -> Duration;
 
+    /// An attempt that was counted has brought about a connection, whatever became of that.
+    fn handle_reached(&self, _now: Now) {}
+
+    /// The attempt of `class` that was counted at `at` found nobody: no connection came about, so the venue cannot have
+    /// counted it, and it is taken back.
+    fn handle_unreached(&self, _class: ConnectClass, _at: Mono, _now: Now) {}
+
+    /// Grows whenever the venue is reached again after it was out of reach: who waits because of that need not any longer.
+    fn recoveries(&self) -> u64 {
+        0
+    }
+
     /// Why attempts are not counted together with other processes' at the moment, as a sentence; they are limited all the
     /// same.
     fn warning(&self) -> Option<String>;
@@ -197,6 +209,13 @@ impl ConnectLimiter {
         // More than the limit can only come from elsewhere; the newest decide.
         while self.attempts.len() > self.limit.limit {
             self.attempts.pop_front();
+        }
+    }
+
+    /// Takes an attempt back that has turned out to be none.
+    pub fn take_back(&mut self, attempt: Attempt) {
+        if let Some(place) = self.attempts.iter().rposition(|counted| *counted == attempt) {
+            self.attempts.remove(place);
         }
     }
 

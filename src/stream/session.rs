@@ -96,6 +96,8 @@ pub struct Session {
     noticed: Mono,
     stopping: bool,
     is_ended: bool,
+    /// The last attempt found nobody.
+    is_unreached: bool,
     /// The venue turned this address away, for so long; the shell does not know it yet.
     turned_away: Option<Duration>,
 }
@@ -123,6 +125,7 @@ impl Session {
             noticed: now,
             stopping: false,
             is_ended: false,
+            is_unreached: false,
             turned_away: None,
         }
     }
@@ -367,6 +370,7 @@ impl Session {
         }
         // A wait that the server asks for is kept, a longer one of our own too.
         self.turned_away = cause.turns_away().or(self.turned_away);
+        self.is_unreached = self.is_attempting();
         let retry_in = self.backoff.next_delay(&mut self.random).max(cause.wait.min(RETRY_AFTER_MAX));
         self.phase = Phase::Backoff { until: now.mono.plus(retry_in) };
         self.action = Some(Action::Close);

@@ -67,6 +67,33 @@ impl Session {
         matches!(self.phase, Phase::Permit)
     }
 
+    /// Whether an attempt is under way that has not led to a TCP connection yet.
+    #[must_use]
+    pub fn is_attempting(&self) -> bool {
+        matches!(self.phase, Phase::Resolving { .. } | Phase::Connecting { .. })
+    }
+
+    /// Whether the last attempt failed because nobody was there.
+    #[must_use]
+    pub fn is_unreached(&self) -> bool {
+        self.is_unreached
+    }
+
+    /// TCP connections made since the start.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connection
+    }
+
+    /// The venue is reached again, by another stream: a wait that only says that nobody was there is over.
+    pub fn handle_reachable(&mut self, now: Now) {
+        if let Phase::Backoff { until } = &mut self.phase
+            && self.is_unreached
+        {
+            *until = (*until).min(now.mono);
+        }
+    }
+
     /// The answer to [`Action::Permit`]: the attempt may begin, and is counted.
     pub fn handle_permit(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.notice(now);
@@ -77,6 +104,7 @@ impl Session {
 
     fn begin_attempt(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.attempts += 1;
+        self.is_unreached = false;
         let deadline = now.mono.plus(self.config.connect_deadline);
         if let Some(address) = self.config.url.address() {
             let addresses = vec![SocketAddr::new(address, self.config.url.port())];
