@@ -1,6 +1,7 @@
 //! The threads that reconcile: a few, each one account at a time. One of them looks at the database whenever a gap has got its
 //! row, and from time to time anyway; a lease says whether this process plays the safety net.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -63,6 +64,8 @@ pub struct ReconcileParts {
     pub synced: Count,
     /// Gaps that have their row: another number means another look.
     pub rows: Count,
+    /// Hears which accounts have something to lose, at each look.
+    pub exposed: Box<dyn Fn(&BTreeSet<i64>) + Send + Sync>,
     /// The process's clock.
     pub clock: Arc<dyn Clock>,
     /// For jitter.
@@ -80,6 +83,7 @@ struct Shared {
     recovered: RecoveredLink,
     synced: Count,
     rows: Count,
+    exposed: Box<dyn Fn(&BTreeSet<i64>) + Send + Sync>,
     clock: Arc<dyn Clock>,
 }
 
@@ -107,7 +111,19 @@ impl Reconciler {
     /// # Errors
     /// The system has no thread left; those that were started end by themselves.
     pub fn start(config: ReconcileConfig, parts: ReconcileParts) -> io::Result<Reconciler> {
-        let ReconcileParts { mut store, rest, cipher, meter, accounts, recovered, synced, rows, clock, random } = parts;
+        let ReconcileParts {
+            mut store,
+            rest,
+            cipher,
+            meter,
+            accounts,
+            recovered,
+            synced,
+            rows,
+            exposed,
+            clock,
+            random,
+        } = parts;
         let core = Core {
             queue: ReconcileQueue::new(random),
             status: ReconcileStatus::default(),
@@ -119,8 +135,20 @@ impl Reconciler {
             is_stopping: false,
         };
         let (core, wake) = (Mutex::new(core), Condvar::new());
-        let shared =
-            Arc::new(Shared { core, wake, config, rest, cipher, meter, accounts, recovered, synced, rows, clock });
+        let shared = Arc::new(Shared {
+            core,
+            wake,
+            config,
+            rest,
+            cipher,
+            meter,
+            accounts,
+            recovered,
+            synced,
+            rows,
+            exposed,
+            clock,
+        });
         let mut reconciler = Reconciler { shared: Arc::clone(&shared), threads: Vec::new() };
         for number in 0..RECONCILE_THREADS {
             let (shared, store) = (Arc::clone(&shared), store());
@@ -228,6 +256,7 @@ impl Shared {
             Ok((gaps, exposed)) => {
                 core.status.database_fault = None;
                 core.queue.handle_look(&gaps, &exposed);
+                (self.exposed)(&exposed.iter().map(|exposure| exposure.account_id).collect());
                 self.tend_round(core);
             }
             Err(error) => {
