@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::account_consumer::{AccountConsumer, pace_of};
 use super::rotation_share::RotationShare;
 use super::spelling_memory::SpellingMemory;
-use crate::domain::limits::HANDOVER_TURN_EVERY;
+use crate::domain::limits::{HANDOVER_TURN_EVERY, STANDSTILL_MIN};
 use crate::domain::{Clock, Mono, Now, Random, Wall};
 use crate::event_loop::{ConnectGate, LoopControl, Stream};
 use crate::exchange::binance::private_url::SpellingChoice;
@@ -131,7 +131,7 @@ impl AccountHost {
 
     /// Works until `stop` is set or control has ended.
     pub fn run(mut self, commands: &Receiver<AccountCommand>, stop: &AtomicBool) {
-        let mut look_at = Mono::ZERO;
+        let (mut look_at, mut looked_at) = (Mono::ZERO, self.clock.now().mono);
         while !stop.load(Ordering::Acquire) {
             let wait = if self.rotating.is_empty() { LOOK_EVERY } else { HANDOVER_TURN_EVERY };
             match commands.recv_timeout(wait) {
@@ -142,6 +142,10 @@ impl AccountHost {
             let now = self.clock.now().mono;
             if now >= look_at {
                 look_at = now.plus(LOOK_EVERY);
+                if now.since(std::mem::replace(&mut looked_at, now)) >= STANDSTILL_MIN {
+                    // The loops' waits were measured out before this machine stood still.
+                    self.loops.iter().for_each(|hosted| hosted.control.wake());
+                }
                 self.look();
             }
             self.turn_rotations();
@@ -180,7 +184,7 @@ impl AccountHost {
                 self.generations.insert(id, key_generation);
                 self.with(id, |account| account.handle_key(KeyNews { key, replaced }, now));
             }
-            AccountCommand::KeyExtended { at, .. } => self.with(id, |account| account.handle_key_extended(at)),
+            AccountCommand::KeyExtended { at, .. } => self.with(id, |account| account.handle_key_extended(at, now)),
             AccountCommand::KeyGone { key_generation, loss, .. } => {
                 tracing::warn!(account = id.0, "its listen key is {loss}; waiting for a new one");
                 self.told_gone.insert(id, key_generation);

@@ -370,6 +370,9 @@ pub const TROUBLES_NAMED_MAX: usize = 50;
 pub const PROOF_WITHIN: Duration = Duration::from_secs(5);
 /// A gap begins this much before the last sign of life: the venue's clock, and what was under way.
 pub const GAP_MARGIN: Duration = Duration::from_secs(2);
+/// Signs of life of a stream in health, pongs and answers included, come within a minute ([`PING_EVERY`], [`PROBE_EVERY`] and
+/// their answers' time); half as much again for a slow machine. Later ones follow a standstill of ours.
+pub const SIGNS_APART_MAX: Duration = Duration::from_secs(90);
 /// A stream that nobody read for this long had frames waiting that are older than [`GAP_MARGIN`] allows for.
 pub const HOLD_GAP_MIN: Duration = Duration::from_secs(1);
 /// Frames recorded on a connection that is not proven, after which it is left: each costs a gap record.

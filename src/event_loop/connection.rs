@@ -56,7 +56,7 @@ pub(super) struct Counted {
 /// What came of it.
 #[derive(Clone, Copy)]
 pub(super) enum Outcome {
-    Reached,
+    Reached(Counted),
     Unreached(Counted),
 }
 
@@ -200,10 +200,11 @@ impl Connection {
     /// What came of the attempt that was counted, once.
     pub fn poll_outcome(&mut self) -> Option<Outcome> {
         let counted = self.counted?;
-        let outcome = if self.session.connections() > counted.connections {
-            Outcome::Reached
-        } else if self.session.is_attempting() {
+        if self.session.is_opening() {
             return None;
+        }
+        let outcome = if self.session.connections() > counted.connections {
+            Outcome::Reached(counted)
         } else if self.session.is_unreached() {
             Outcome::Unreached(counted)
         } else {

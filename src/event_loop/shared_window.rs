@@ -100,6 +100,12 @@ impl SharedWindow {
     /// did counted in as far as the file can be read now.
     #[must_use]
     pub fn time_to_all(&self, n: usize, now: Now) -> Duration {
+        self.times_to_all(0, n, now).1
+    }
+
+    /// The same for the last of `exposed` accounts with open positions, and for the last of `ordinary` ones behind them.
+    #[must_use]
+    pub fn times_to_all(&self, exposed: usize, ordinary: usize, now: Now) -> (Duration, Duration) {
         let mut state = self.state.lock();
         let at = self.shifted(&state, now.mono);
         state.own.forget(at);
@@ -111,7 +117,9 @@ impl SharedWindow {
             Ok(opened) => (self.window(&state, &opened.lines), Hold::longer(state.hold, opened.hold)),
             Err(_) => (state.own.clone(), state.hold),
         };
-        window.time_to_all(n, at).max(hold.map_or(Duration::ZERO, |hold| hold.left(now.mono)))
+        let held = hold.map_or(Duration::ZERO, |hold| hold.left(now.mono));
+        let (of_exposed, of_all) = window.times_to_all(exposed, ordinary, at);
+        (of_exposed.max(held), of_all.max(held))
     }
 
     fn ask_file(&self, path: &Path, state: &mut State, class: ConnectClass, now: Now) -> Result<Permit, Unusable> {
@@ -251,8 +259,13 @@ impl ConnectGate for SharedWindow {
         }
     }
 
-    fn handle_reached(&self, now: Now) {
-        if self.state.lock().reach.handle_reached(now.mono) {
+    /// The file has the later time with the next attempt.
+    fn handle_reached(&self, class: ConnectClass, at: Mono, now: Now) {
+        let mut state = self.state.lock();
+        let (at, over) = (self.shifted(&state, at), self.shifted(&state, now.mono));
+        state.own.take_back(Attempt { at, class });
+        state.own.record(Attempt { at: over, class });
+        if state.reach.handle_reached(now.mono) {
             self.recoveries.fetch_add(1, Ordering::Release);
         }
     }

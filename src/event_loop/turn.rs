@@ -322,7 +322,7 @@ impl EventLoop {
         }
         match connection.poll_outcome() {
             None => {}
-            Some(Outcome::Reached) => self.gate.handle_reached(now),
+            Some(Outcome::Reached(Counted { class, at, .. })) => self.gate.handle_reached(class, at, now),
             Some(Outcome::Unreached(Counted { class, at, .. })) => self.gate.handle_unreached(class, at, now),
         }
         self.slab.set_deadline(slot, deadline);

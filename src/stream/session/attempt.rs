@@ -36,7 +36,9 @@ impl Session {
                 }
             }
             Phase::Live { since, heartbeat, .. } => {
-                if let Some(held) = self.held {
+                if let Some(slept) = self.slept {
+                    self.fail(Cause::slept(&self.config.url, slept), now, consumer);
+                } else if let Some(held) = self.held {
                     let paused = now.mono.since(held.since);
                     if paused >= PAUSED_MAX {
                         self.say_goodbye(Some(1000));
@@ -67,9 +69,14 @@ impl Session {
         matches!(self.phase, Phase::Permit)
     }
 
-    /// Whether an attempt is under way that has not led to a TCP connection yet.
+    /// Whether an attempt is under way: from the lookup to the answered upgrade.
     #[must_use]
-    pub fn is_attempting(&self) -> bool {
+    pub fn is_opening(&self) -> bool {
+        self.is_attempting() || matches!(self.phase, Phase::Tls { .. } | Phase::Upgrading { .. })
+    }
+
+    /// Whether it has not led to a TCP connection yet.
+    pub(super) fn is_attempting(&self) -> bool {
         matches!(self.phase, Phase::Resolving { .. } | Phase::Connecting { .. })
     }
 
@@ -104,7 +111,7 @@ impl Session {
 
     fn begin_attempt(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.attempts += 1;
-        self.is_unreached = false;
+        (self.is_unreached, self.slept) = (false, None);
         let deadline = now.mono.plus(self.config.connect_deadline);
         if let Some(address) = self.config.url.address() {
             let addresses = vec![SocketAddr::new(address, self.config.url.port())];
