@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::account_wiring::{bad, rest_base};
 use super::control_ports::BinanceAccountRest;
-use super::wiring::{self, BadSetting};
+use super::wiring::{self, BadSetting, bad};
 use crate::domain::Venue;
 use crate::domain::limits::ACCOUNT_READ_MAX;
 use crate::ops::status::{DriftStatus, ReconcileStatus, UserDataStatus, iso};
@@ -77,7 +76,7 @@ pub fn heals(settings: &Settings) -> bool {
 /// [`BadSetting`]: roots that cannot be read.
 pub fn account_rest(settings: &Settings) -> Result<BinanceAccountRest, BadSetting> {
     let client = RestClient::new(wiring::account_tls(settings)?, ACCOUNT_READ_MAX);
-    Ok(BinanceAccountRest::new(client, &rest_base(settings)))
+    Ok(BinanceAccountRest::new(client, &wiring::account_rest_base(settings)))
 }
 
 /// Sessions for the threads of reconciles.

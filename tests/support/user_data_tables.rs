@@ -43,7 +43,7 @@ pub fn hold(store: &mut UserDataStore, sql: &mut dyn FnMut(&str)) {
 fn exposed_accounts_have_a_position_or_an_order(store: &mut UserDataStore, sql: &mut dyn FnMut(&str)) {
     let exposed = |store: &mut UserDataStore| store.run(|tables| tables.exposed_accounts("binance")).unwrap();
     assert_eq!(exposed(store), [0_i64; 0]);
-    let mut named = |store: &mut UserDataStore, canonical, name| add(store, canonical, name, "k", "s").unwrap();
+    let named = |store: &mut UserDataStore, canonical, name| add(store, canonical, name, "k", "s").unwrap();
     let ids = ["opened", "closed", "working", "not placed", "filled"].map(|name| named(store, "binance", name));
     let elsewhere = named(store, "bybit", "opened on bybit");
     let positions = [(ids[0], "active"), (ids[0], "opening"), (ids[1], "closed"), (elsewhere, "active")];

@@ -43,6 +43,9 @@ pub struct ReconcileConfig {
     pub lease: PathBuf,
 }
 
+/// Hears which accounts have something to lose.
+pub type Exposed = Box<dyn Fn(&BTreeSet<i64>) + Send + Sync>;
+
 /// A number that somebody else counts.
 pub type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 
@@ -64,8 +67,8 @@ pub struct ReconcileParts {
     pub synced: Count,
     /// Gaps that have their row: another number means another look.
     pub rows: Count,
-    /// Hears which accounts have something to lose, at each look.
-    pub exposed: Box<dyn Fn(&BTreeSet<i64>) + Send + Sync>,
+    /// At each look.
+    pub exposed: Exposed,
     /// The process's clock.
     pub clock: Arc<dyn Clock>,
     /// For jitter.
@@ -83,7 +86,7 @@ struct Shared {
     recovered: RecoveredLink,
     synced: Count,
     rows: Count,
-    exposed: Box<dyn Fn(&BTreeSet<i64>) + Send + Sync>,
+    exposed: Exposed,
     clock: Arc<dyn Clock>,
 }
 
