@@ -9,7 +9,7 @@ use super::exit::{CommandError, Exit};
 use super::store::AnyStore;
 use super::{Loaded, seed};
 use crate::daemon::account_wiring;
-use crate::domain::limits::{RECONCILE_WEIGHT_USUAL, SYNC_WEIGHT_USUAL};
+use crate::domain::limits::{KEY_CREATE_SPACING, RECONCILE_WEIGHT_USUAL, SYNC_WEIGHT_USUAL};
 use crate::domain::time::{Clock as _, SystemClock};
 use crate::domain::{Now, Venue, Wall};
 use crate::event_loop::SharedWindow;
@@ -38,7 +38,7 @@ impl Text {
         let settings = &loaded.settings;
         let has_queue = settings.queue.target != QueueTarget::InProcess;
         self.section("user data");
-        let accounts = self.eligible_accounts(loaded, has_queue)?;
+        let (accounts, exposed) = self.eligible_accounts(loaded, has_queue)?;
         self.gaps(loaded, &accounts);
         if accounts.is_empty() && !has_queue {
             self.line(
@@ -48,7 +48,7 @@ impl Text {
         }
         self.line(format_args!("{} accounts are to be streamed", accounts.len()));
         self.credentials(loaded, &accounts);
-        self.time_to_live(settings, accounts.len())?;
+        self.time_to_live(settings, &accounts, exposed)?;
         self.spool(settings);
         self.section("queue");
         self.queue(settings)?;
@@ -56,24 +56,35 @@ impl Text {
         Ok(Some(accounts.len()))
     }
 
-    fn eligible_accounts(&mut self, loaded: &Loaded, has_queue: bool) -> Result<Vec<AccountRow>, CommandError> {
+    fn eligible_accounts(
+        &mut self,
+        loaded: &Loaded,
+        has_queue: bool,
+    ) -> Result<(Vec<AccountRow>, usize), CommandError> {
         if let StoreUrl::Sqlite(path) = &loaded.store
             && !path.exists()
         {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let Ok(mut store) = AnyStore::open_to_read(loaded) else {
             self.line("accounts cannot be read, see database");
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         };
-        match store.user_data().eligible_accounts(Venue::Binance.canonical()) {
-            Ok(accounts) => Ok(accounts),
+        let canonical = Venue::Binance.canonical();
+        let tables = store.user_data();
+        let read = tables.eligible_accounts(canonical).and_then(|accounts| {
+            let exposed = tables.exposed_accounts(canonical)?;
+            let exposed = accounts.iter().filter(|account| exposed.contains(&account.id)).count();
+            Ok((accounts, exposed))
+        });
+        match read {
+            Ok(read) => Ok(read),
             Err(error) if matches!(error.class(), ErrorClass::MissingTable | ErrorClass::MissingColumn) => {
                 // The embedded store is migrated by the daemon itself.
                 if has_queue && !store.is_embedded() {
                     self.problem(format_args!("{}; `kraite-streams migrate` adds what is missing", error.sentence()));
                 }
-                Ok(Vec::new())
+                Ok((Vec::new(), 0))
             }
             Err(error) => Err(error.into()),
         }
@@ -142,18 +153,32 @@ impl Text {
         }
     }
 
-    fn time_to_live(&mut self, settings: &Settings, accounts: usize) -> Result<(), CommandError> {
-        let net = &settings.net;
+    /// What coming back from an outage takes, with what is used of the window and of the minute now.
+    fn time_to_live(
+        &mut self,
+        settings: &Settings,
+        accounts: &[AccountRow],
+        exposed: usize,
+    ) -> Result<(), CommandError> {
+        let (net, accounts) = (&settings.net, accounts.len());
         let limit = ConnectLimit::new(net.connects_per_window as usize, net.connect_window);
         // A file that is not there stays so: nobody has connected yet.
         let file = net.connect_file.exists().then(|| net.connect_file.clone());
         let now: Now = SystemClock::start().now();
-        let time = SharedWindow::new(file, limit, seed()?).time_to_all(accounts, now);
+        let window = SharedWindow::new(file, limit, seed()?);
+        let (of_exposed, time) = window.times_to_all(exposed, accounts - exposed, now);
         self.line(format_args!(
-            "{} attempts to connect per {} s: the last of {accounts} accounts may connect after {} s",
+            "{} attempts to connect per {} s: after an outage the last of {accounts} accounts may connect after {} s, the last \
+             of the {exposed} with positions or orders, which come first, after {} s",
             net.connects_per_window,
             net.connect_window.as_secs(),
-            time.as_secs()
+            time.as_secs(),
+            of_exposed.as_secs()
+        ));
+        let keys = KEY_CREATE_SPACING.saturating_mul(u32::try_from(accounts).unwrap_or(u32::MAX));
+        self.line(format_args!(
+            "where their listen keys have died, too, or at a start: not before {} s",
+            keys.as_secs()
         ));
         if settings.user_data.reconcile {
             let file = net.weight_file.exists().then(|| net.weight_file.clone());

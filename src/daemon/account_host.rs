@@ -3,7 +3,7 @@
 //!
 //! One thread. It never waits for a peer; a loop that is busy is asked again at the next look.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +15,12 @@ use parking_lot::Mutex;
 use super::account_consumer::{AccountConsumer, pace_of};
 use super::rotation_share::RotationShare;
 use super::spelling_memory::SpellingMemory;
-use crate::domain::limits::HANDOVER_TURN_EVERY;
+use crate::domain::limits::{HANDOVER_TURN_EVERY, STANDSTILL_MIN};
 use crate::domain::{Clock, Mono, Now, Random, Wall};
 use crate::event_loop::{ConnectGate, LoopControl, Stream};
 use crate::exchange::binance::private_url::SpellingChoice;
 use crate::spool::{AccountFound, AccountId, ExchangeId};
-use crate::stream::{SessionConfig, StreamUrl};
+use crate::stream::{ConnectClass, SessionConfig, StreamUrl};
 use crate::user_data::account::{Account, AccountConfig, Cause, KeyNews, RotationPlan, Seat};
 use crate::user_data::control::ControlLink;
 use crate::user_data::intake::Intake;
@@ -91,6 +91,8 @@ pub struct AccountHost {
     banned_until: Mono,
     /// Accounts with two sockets.
     rotating: HashSet<AccountId>,
+    /// Accounts with something to lose: they connect before others.
+    exposed: Arc<BTreeSet<i64>>,
     random: Random,
 }
 
@@ -122,13 +124,14 @@ impl AccountHost {
             active_at: Mono::ZERO,
             banned_until: Mono::ZERO,
             rotating: HashSet::new(),
+            exposed: Arc::default(),
             random,
         }
     }
 
     /// Works until `stop` is set or control has ended.
     pub fn run(mut self, commands: &Receiver<AccountCommand>, stop: &AtomicBool) {
-        let mut look_at = Mono::ZERO;
+        let (mut look_at, mut looked_at) = (Mono::ZERO, self.clock.now().mono);
         while !stop.load(Ordering::Acquire) {
             let wait = if self.rotating.is_empty() { LOOK_EVERY } else { HANDOVER_TURN_EVERY };
             match commands.recv_timeout(wait) {
@@ -139,6 +142,10 @@ impl AccountHost {
             let now = self.clock.now().mono;
             if now >= look_at {
                 look_at = now.plus(LOOK_EVERY);
+                if now.since(std::mem::replace(&mut looked_at, now)) >= STANDSTILL_MIN {
+                    // The loops' waits were measured out before this machine stood still.
+                    self.loops.iter().for_each(|hosted| hosted.control.wake());
+                }
                 self.look();
             }
             self.turn_rotations();
@@ -177,7 +184,7 @@ impl AccountHost {
                 self.generations.insert(id, key_generation);
                 self.with(id, |account| account.handle_key(KeyNews { key, replaced }, now));
             }
-            AccountCommand::KeyExtended { at, .. } => self.with(id, |account| account.handle_key_extended(at)),
+            AccountCommand::KeyExtended { at, .. } => self.with(id, |account| account.handle_key_extended(at, now)),
             AccountCommand::KeyGone { key_generation, loss, .. } => {
                 tracing::warn!(account = id.0, "its listen key is {loss}; waiting for a new one");
                 self.told_gone.insert(id, key_generation);
@@ -233,6 +240,7 @@ impl AccountHost {
             self.active_at = now.mono.plus(ACTIVE_EVERY);
         }
         self.obey_ban(now);
+        self.class_by_exposure();
         let is_shut = self.spooler.lock().shut.is_some();
         if is_shut != self.are_keys_held {
             self.are_keys_held = is_shut;
@@ -275,6 +283,22 @@ impl AccountHost {
             }
         }
         self.spellings.save();
+    }
+
+    /// Those with something to lose stand in a line of their own. A loop that is busy hears of it at the next look.
+    fn class_by_exposure(&mut self) {
+        let exposed = self.control.exposed();
+        if Arc::ptr_eq(&exposed, &self.exposed) {
+            return;
+        }
+        let changed = exposed.symmetric_difference(&self.exposed).map(|&account| AccountId(account as u64));
+        let is_told = changed.into_iter().all(|id| {
+            let (control, class) = (&self.loop_of(id).control, class_of(&exposed, id));
+            [0, 1].iter().all(|&seat| control.set_class(stream_key(id, seat), class).is_ok())
+        });
+        if is_told {
+            self.exposed = exposed;
+        }
     }
 
     /// What REST is told of a ban holds for connections too: they come from the same address.
@@ -345,10 +369,15 @@ impl AccountHost {
         };
         let mut config = self.config.session.clone();
         config.url = url;
+        config.class = class_of(&self.exposed, cell.id());
         let intake = Intake::at_seat(Arc::clone(cell), seat);
         let consumer = Box::new(AccountConsumer::new(intake));
         hosted.control.add(stream_key(cell.id(), seat), Stream { config, consumer }).is_ok()
     }
+}
+
+fn class_of(exposed: &BTreeSet<i64>, account: AccountId) -> ConnectClass {
+    if exposed.contains(&(account.0 as i64)) { ConnectClass::Exposed } else { ConnectClass::Ordinary }
 }
 
 /// What the loop calls the socket in an account's seat. Seats that exist together differ by one, ids have 63 bits.

@@ -206,7 +206,7 @@ impl AccountRole {
         let reconciler = match config.reconcile {
             None => None,
             Some(ReconcileRole { config, store, lease, rest }) => {
-                let (positions, rows) = (Arc::clone(&spooler_status), control.link());
+                let (positions, rows, exposed) = (Arc::clone(&spooler_status), control.link(), control.link());
                 let parts = ReconcileParts {
                     store,
                     lease,
@@ -217,6 +217,7 @@ impl AccountRole {
                     recovered,
                     synced: Box::new(move || positions.lock().spool.positions.synced),
                     rows: Box::new(move || rows.settled()),
+                    exposed: Box::new(move |accounts| exposed.note_exposed(accounts)),
                     clock: Arc::clone(&clock),
                     random: random.fork(),
                 };

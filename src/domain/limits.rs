@@ -139,6 +139,15 @@ pub const CONNECT_HOLD_BANNED: Duration = Duration::from_secs(120);
 pub const CONNECT_HOLD_MAX: Duration = Duration::from_secs(3_600);
 /// After such a time one attempt goes ahead; the others wait so long for what comes of it.
 pub const CONNECT_TRIAL: Duration = Duration::from_secs(2);
+/// Attempts in a row that found nobody listening, after which the venue counts as out of reach from this address.
+pub const CONNECT_UNREACHED_MAX: u32 = 5;
+/// While it is, one attempt in so long finds out whether it still is: a thousand streams that try by themselves would be
+/// sixty attempts a second, and a second more of an outage is little beside what it was.
+pub const CONNECT_PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Between two attempts once the venue is reached again: 100 handshakes a second, far more than the window lets through.
+pub const CONNECT_SPACING: Duration = Duration::from_millis(10);
+/// For so long they are spaced, which is the time of 3,000 of them.
+pub const CONNECT_SPACED_FOR: Duration = Duration::from_secs(30);
 /// From a busy lock of the shared window to the next try.
 pub const CONNECT_LOCK_RETRY: Duration = Duration::from_millis(20);
 /// Between two warnings' worth of tries to open a shared window that could not be used.
@@ -361,6 +370,9 @@ pub const TROUBLES_NAMED_MAX: usize = 50;
 pub const PROOF_WITHIN: Duration = Duration::from_secs(5);
 /// A gap begins this much before the last sign of life: the venue's clock, and what was under way.
 pub const GAP_MARGIN: Duration = Duration::from_secs(2);
+/// Signs of life of a stream in health, pongs and answers included, come within a minute ([`PING_EVERY`], [`PROBE_EVERY`] and
+/// their answers' time); half as much again for a slow machine. Later ones follow a standstill of ours.
+pub const SIGNS_APART_MAX: Duration = Duration::from_secs(90);
 /// A stream that nobody read for this long had frames waiting that are older than [`GAP_MARGIN`] allows for.
 pub const HOLD_GAP_MIN: Duration = Duration::from_secs(1);
 /// An event of the venue's books that a live connection has not brought for this long is one that it will not bring: the

@@ -1,7 +1,9 @@
 //! Two clocks that are never mixed: [`Mono`] for durations and deadlines, [`Wall`] for stamps that people and databases
 //! read. A wall clock may jump by an hour; nothing that decides whether a peer is alive looks at it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// A monotonic instant: nanoseconds since an origin of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,17 +120,23 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Now;
 }
 
-/// The system's clocks.
+/// The system's clocks. The monotonic one goes on while the machine sleeps: venues forget keys and sockets in that time, too.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
-    origin: Instant,
+    origin: Duration,
+}
+
+/// Since the machine started, sleep included.
+fn boot_time() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 impl SystemClock {
     /// Starts the monotonic clock at zero. One per process: instants of two clocks do not compare.
     #[must_use]
     pub fn start() -> Self {
-        SystemClock { origin: Instant::now() }
+        SystemClock { origin: boot_time() }
     }
 }
 
@@ -138,7 +146,7 @@ impl Clock for SystemClock {
             Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |n| -n),
         };
-        let mono = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
+        let mono = u64::try_from(boot_time().saturating_sub(self.origin).as_nanos()).unwrap_or(u64::MAX - 1);
         Now { mono: Mono(mono), wall: Wall(wall) }
     }
 }

@@ -15,8 +15,8 @@ use super::buffers::SharedBuffers;
 use super::connect_queue::ConnectQueue;
 use super::resolver::{Lookup, Resolver};
 use super::stream_id::StreamId;
-use crate::domain::Now;
 use crate::domain::limits::READ_PER_TURN_MAX;
+use crate::domain::{Mono, Now};
 use crate::stream::{Action, ConnectClass, Consumer, Session};
 
 /// What all connections of a loop share.
@@ -40,6 +40,24 @@ pub(super) struct Connection {
     pub in_ring: bool,
     /// The line in which it has a place to ask for a permit.
     pub queued: Option<ConnectClass>,
+    /// The attempt that the gate has counted, until it is known what came of it.
+    pub counted: Option<Counted>,
+}
+
+/// An attempt that the gate has counted.
+#[derive(Clone, Copy)]
+pub(super) struct Counted {
+    pub class: ConnectClass,
+    pub at: Mono,
+    /// TCP connections made before.
+    pub connections: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Copy)]
+pub(super) enum Outcome {
+    Reached(Counted),
+    Unreached(Counted),
 }
 
 struct Socket {
@@ -59,7 +77,7 @@ const _: () = assert!(usize::BITS == 64, "a token holds slot and generation");
 
 impl Connection {
     pub fn new(id: StreamId, key: u64, session: Session, consumer: Box<dyn Consumer>) -> Connection {
-        Connection { id, key, session, consumer, socket: None, in_ring: false, queued: None }
+        Connection { id, key, session, consumer, socket: None, in_ring: false, queued: None, counted: None }
     }
 
     /// The poll named this socket. Returns whether there is something to read.
@@ -177,6 +195,25 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// What came of the attempt that was counted, once.
+    pub fn poll_outcome(&mut self) -> Option<Outcome> {
+        let counted = self.counted?;
+        if self.session.is_opening() {
+            return None;
+        }
+        let outcome = if self.session.connections() > counted.connections {
+            Outcome::Reached(counted)
+        } else if self.session.is_unreached() {
+            Outcome::Unreached(counted)
+        } else {
+            // Given up by us: nobody knows how far it came, so it counts.
+            self.counted = None;
+            return None;
+        };
+        self.counted = None;
+        Some(outcome)
     }
 
     /// Drops the socket and every byte of its connection.

@@ -136,7 +136,8 @@ impl LoopControl {
         self.send(Command::SetClass { key, class })
     }
 
-    pub(super) fn wake(&self) {
+    /// Makes the loop look at its deadlines now: its own wait does not know that the machine has slept meanwhile.
+    pub fn wake(&self) {
         // An event descriptor refuses a write only when it is already signalled.
         let _ = self.waker.wake();
     }

@@ -8,11 +8,13 @@
 //! so; the file is tried again later.
 //!
 //! A venue that turns this address away (418, 429) shuts the window for all of it ([`ConnectGate::hold`]); that, too, is a
-//! line of the file.
+//! line of the file. Attempts that find nobody listening are taken back, and while all do, one at a time is let through
+//! (`reach`); the price stream, which is one, is not held back by that.
 //!
 //! One file per source address: venues count by address.
 
 mod hold;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -21,11 +23,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use self::hold::{Hold, Way};
+use self::reach::Reach;
 use crate::domain::limits::{CONNECT_FILE_RETRY, CONNECT_LOCK_RETRY, CONNECTS_MAX};
 use crate::domain::{Mono, Now, Wall};
 use crate::stream::connect_limiter::{Attempt, ConnectClass, ConnectGate, ConnectLimit, ConnectLimiter, Permit};
@@ -40,6 +44,7 @@ pub struct SharedWindow {
     path: Option<PathBuf>,
     instance: u64,
     state: Mutex<State>,
+    recoveries: AtomicU64,
 }
 
 struct State {
@@ -49,6 +54,8 @@ struct State {
     hold: Option<Hold>,
     /// The file does not have it yet.
     is_hold_news: bool,
+    /// Whether this process reaches the venue.
+    reach: Reach,
     warning: Option<String>,
     /// The file is not tried before.
     file_not_before: Mono,
@@ -82,16 +89,23 @@ impl SharedWindow {
             own: ConnectLimiter::new(limit),
             hold: None,
             is_hold_news: false,
+            reach: Reach::default(),
             warning: None,
             file_not_before: Mono::ZERO,
         };
-        SharedWindow { path, instance, state: Mutex::new(state) }
+        SharedWindow { path, instance, state: Mutex::new(state), recoveries: AtomicU64::new(0) }
     }
 
     /// How long until the last of `n` ordinary accounts may connect, as [`ConnectLimiter::time_to_all`], with what others
     /// did counted in as far as the file can be read now.
     #[must_use]
     pub fn time_to_all(&self, n: usize, now: Now) -> Duration {
+        self.times_to_all(0, n, now).1
+    }
+
+    /// The same for the last of `exposed` accounts with open positions, and for the last of `ordinary` ones behind them.
+    #[must_use]
+    pub fn times_to_all(&self, exposed: usize, ordinary: usize, now: Now) -> (Duration, Duration) {
         let mut state = self.state.lock();
         let at = self.shifted(&state, now.mono);
         state.own.forget(at);
@@ -103,7 +117,9 @@ impl SharedWindow {
             Ok(opened) => (self.window(&state, &opened.lines), Hold::longer(state.hold, opened.hold)),
             Err(_) => (state.own.clone(), state.hold),
         };
-        window.time_to_all(n, at).max(hold.map_or(Duration::ZERO, |hold| hold.left(now.mono)))
+        let held = hold.map_or(Duration::ZERO, |hold| hold.left(now.mono));
+        let (of_exposed, of_all) = window.times_to_all(exposed, ordinary, at);
+        (of_exposed.max(held), of_all.max(held))
     }
 
     fn ask_file(&self, path: &Path, state: &mut State, class: ConnectClass, now: Now) -> Result<Permit, Unusable> {
@@ -195,6 +211,11 @@ impl ConnectGate for SharedWindow {
         let mut state = self.state.lock();
         let at = self.shifted(&state, now.mono);
         state.own.forget(at);
+        if class != ConnectClass::Prices
+            && let Some(later) = state.reach.not_before(now.mono)
+        {
+            return Permit::At(later);
+        }
         let mut answer = None;
         if let Some(path) = &self.path
             && now.mono >= state.file_not_before
@@ -216,7 +237,10 @@ impl ConnectGate for SharedWindow {
             }
         });
         match answer {
-            Permit::Now => Permit::Now,
+            Permit::Now => {
+                state.reach.handle_granted(now.mono);
+                Permit::Now
+            }
             Permit::At(at) => {
                 let shift = self.shifted(&state, Mono::ZERO).as_nanos();
                 Permit::At(Mono::from_nanos(at.as_nanos().saturating_sub(shift)))
@@ -233,6 +257,29 @@ impl ConnectGate for SharedWindow {
         {
             self.share_hold(path, &mut state, now);
         }
+    }
+
+    /// The file has the later time with the next attempt.
+    fn handle_reached(&self, class: ConnectClass, at: Mono, now: Now) {
+        let mut state = self.state.lock();
+        let (at, over) = (self.shifted(&state, at), self.shifted(&state, now.mono));
+        state.own.take_back(Attempt { at, class });
+        state.own.record(Attempt { at: over, class });
+        if state.reach.handle_reached(now.mono) {
+            self.recoveries.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The file still has the attempt until the next one is written there.
+    fn handle_unreached(&self, class: ConnectClass, at: Mono, now: Now) {
+        let mut state = self.state.lock();
+        let at = self.shifted(&state, at);
+        state.own.take_back(Attempt { at, class });
+        state.reach.handle_unreached(now.mono);
+    }
+
+    fn recoveries(&self) -> u64 {
+        self.recoveries.load(Ordering::Acquire)
     }
 
     fn warning(&self) -> Option<String> {

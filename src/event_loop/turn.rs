@@ -13,7 +13,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::buffers::SharedBuffers;
 use super::connect_queue::ConnectQueue;
-use super::connection::{Connection, Shared, slot_of};
+use super::connection::{Connection, Counted, Outcome, Shared, slot_of};
 use super::control::{self, Command, LoopControl};
 use super::resolver::{Answer, Resolver};
 use super::slab::Slab;
@@ -45,6 +45,8 @@ pub(super) struct EventLoop {
     ring: VecDeque<usize>,
     /// Hosts that are known to answer pings of clients: a handful of venues.
     answering: Vec<String>,
+    /// Of the gate, as far as the streams know.
+    recoveries: u64,
     shared: Shared,
 }
 
@@ -61,6 +63,7 @@ enum Step<'e> {
     SendText(String),
     SetClass(ConnectClass),
     PingAnswered,
+    Reachable,
     Overflow,
     Stop,
 }
@@ -99,6 +102,7 @@ impl EventLoop {
             next_scan: Mono::ZERO,
             ring: VecDeque::new(),
             answering: Vec::new(),
+            recoveries: 0,
             shared,
         };
         Ok((event_loop, control))
@@ -158,6 +162,11 @@ impl EventLoop {
         for _ in 0..LOOP_COMMANDS_MAX {
             let Ok(command) = self.commands.try_recv() else { break };
             self.obey(command, now);
+        }
+        let recoveries = self.gate.recoveries();
+        if recoveries != self.recoveries {
+            self.recoveries = recoveries;
+            self.step_all(|| Step::Reachable, now);
         }
         self.scan_deadlines(now);
         self.grant_permits(now);
@@ -255,6 +264,8 @@ impl EventLoop {
                 connection.queued = None;
                 self.shared.connects.pop(class);
                 if is_wanted {
+                    let connections = connection.session.connections();
+                    connection.counted = Some(Counted { class, at: now.mono, connections });
                     self.step(stream.slot, Step::Permitted, now);
                 }
             }
@@ -309,6 +320,11 @@ impl EventLoop {
         if let Some(pause) = connection.session.poll_turned_away() {
             self.gate.hold(pause, now);
         }
+        match connection.poll_outcome() {
+            None => {}
+            Some(Outcome::Reached(Counted { class, at, .. })) => self.gate.handle_reached(class, at, now),
+            Some(Outcome::Unreached(Counted { class, at, .. })) => self.gate.handle_unreached(class, at, now),
+        }
         self.slab.set_deadline(slot, deadline);
         self.earliest = self.earliest.min(deadline);
         if is_over {
@@ -347,6 +363,7 @@ impl Connection {
                 self.queue_up(shared);
             }
             Step::PingAnswered => session.handle_ping_answered(now),
+            Step::Reachable => session.handle_reachable(now),
             Step::Overflow => session.handle_overflow(now, consumer),
             Step::Stop => session.stop(now, consumer),
         }

@@ -33,6 +33,10 @@ pub trait UserDataTables: Send {
     /// empty. `can_trade`, subscription and user play no part: positions must stay managed (facts/incumbent.md §1.7).
     fn eligible_accounts(&mut self, canonical: &str) -> Result<Vec<AccountRow>>;
 
+    /// Accounts of the venue with open positions or orders that are not over, in ascending id: those for which being deaf is
+    /// dangerous. None where there are no such tables.
+    fn exposed_accounts(&mut self, canonical: &str) -> Result<Vec<i64>>;
+
     /// All rows of `binance_listen_keys`, in ascending account id.
     fn listen_keys(&mut self) -> Result<Vec<ListenKeyRow>>;
 
@@ -218,6 +222,14 @@ impl std::fmt::Debug for UserDataStore {
 
 /// `binance_listen_keys.failure_count` was an unsigned byte; a count that ran over it once ended a whole keep-alive pass.
 pub const FAILURE_COUNT_MAX: u8 = u8::MAX;
+
+/// An installation without the application's tables has nobody with something to lose, as far as it knows.
+pub(super) fn none_without_tables(exposed: Result<Vec<i64>>) -> Result<Vec<i64>> {
+    match exposed {
+        Err(error) if matches!(error.class(), ErrorClass::MissingTable | ErrorClass::MissingColumn) => Ok(Vec::new()),
+        other => other,
+    }
+}
 
 /// The refusal to add an account to a venue that `api_systems` does not know.
 pub(super) fn unknown_venue(canonical: &str) -> StoreError {

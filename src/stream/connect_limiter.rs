@@ -70,6 +70,19 @@ pub trait ConnectGate: Send + Sync {
     /// How long nobody may begin an attempt because of that; zero while somebody may.
     fn held_for(&self, now: Now) -> Duration;
 
+    /// The attempt of `class` that was counted at `at` has brought about a connection, and is now over, whatever became of it.
+    /// The venue has counted it some time in between: it leaves the window by the later time.
+    fn handle_reached(&self, _class: ConnectClass, _at: Mono, _now: Now) {}
+
+    /// The attempt of `class` that was counted at `at` found nobody: no connection came about, so the venue cannot have
+    /// counted it, and it is taken back.
+    fn handle_unreached(&self, _class: ConnectClass, _at: Mono, _now: Now) {}
+
+    /// Grows whenever the venue is reached again after it was out of reach: who waits because of that need not any longer.
+    fn recoveries(&self) -> u64 {
+        0
+    }
+
     /// Why attempts are not counted together with other processes' at the moment, as a sentence; they are limited all the
     /// same.
     fn warning(&self) -> Option<String>;
@@ -200,6 +213,13 @@ impl ConnectLimiter {
         }
     }
 
+    /// Takes an attempt back that has turned out to be none.
+    pub fn take_back(&mut self, attempt: Attempt) {
+        if let Some(place) = self.attempts.iter().rposition(|counted| *counted == attempt) {
+            self.attempts.remove(place);
+        }
+    }
+
     /// The attempts of the window, the oldest first.
     pub fn attempts(&self) -> impl Iterator<Item = Attempt> + '_ {
         self.attempts.iter().copied()
@@ -227,6 +247,22 @@ impl ConnectLimiter {
             }
         }
         at.since(now).saturating_add(self.limit.window.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX)))
+    }
+
+    /// How long until the last of `exposed` accounts with open positions may connect, and the last of `ordinary` ones, when all
+    /// want to from `now` on and nobody else does.
+    #[must_use]
+    pub fn times_to_all(&self, exposed: usize, ordinary: usize, now: Mono) -> (Duration, Duration) {
+        let mut window = self.clone();
+        let mut at = now;
+        for _ in 0..exposed {
+            while let Permit::At(later) = window.permit(ConnectClass::Exposed, at) {
+                at = later;
+            }
+        }
+        // Some ordinary ones may go before the last exposed one: no later than this.
+        let of_exposed = at.since(now);
+        (of_exposed, of_exposed.saturating_add(window.time_to_all(ordinary, at)))
     }
 
     fn expiry(&self, attempt: Attempt) -> Mono {

@@ -247,6 +247,17 @@ impl Cause {
         )
     }
 
+    pub fn slept(url: &StreamUrl, slept: Duration) -> Cause {
+        Cause::new(
+            Layer::Silence,
+            FaultKind::Stall,
+            format!(
+                "this machine or process stood still for {} s, which no connection to {url} survives",
+                slept.as_secs()
+            ),
+        )
+    }
+
     pub fn overflow(url: &StreamUrl) -> Cause {
         Cause::new(
             Layer::Protocol,

@@ -33,7 +33,7 @@ use super::plain::PlainBuffer;
 use super::tls::TlsClient;
 use super::tls_error::TlsError;
 use super::url::StreamUrl;
-use crate::domain::limits::{CLOSE_ECHO_MAX, PAUSED_MAX, RETRY_AFTER_MAX};
+use crate::domain::limits::{CLOSE_ECHO_MAX, PAUSED_MAX, RETRY_AFTER_MAX, SPARSE_BACKSTOP};
 use crate::domain::{Mono, Now, Random};
 
 /// What the shell does next. Each ends the socket and the lookup that were there before it.
@@ -96,6 +96,10 @@ pub struct Session {
     noticed: Mono,
     stopping: bool,
     is_ended: bool,
+    /// The last attempt found nobody.
+    is_unreached: bool,
+    /// This process stood still so long that the venue has given up a connection of that time.
+    slept: Option<Duration>,
     /// The venue turned this address away, for so long; the shell does not know it yet.
     turned_away: Option<Duration>,
 }
@@ -123,6 +127,8 @@ impl Session {
             noticed: now,
             stopping: false,
             is_ended: false,
+            is_unreached: false,
+            slept: None,
             turned_away: None,
         }
     }
@@ -165,6 +171,7 @@ impl Session {
             Phase::Resolving { deadline } | Phase::Tls { deadline, .. } | Phase::Upgrading { deadline, .. } => {
                 *deadline
             }
+            Phase::Live { .. } if self.slept.is_some() => Mono::ZERO,
             Phase::Live { since, heartbeat, .. } => match self.held {
                 Some(held) => held.since.plus(PAUSED_MAX),
                 None => {
@@ -367,6 +374,7 @@ impl Session {
         }
         // A wait that the server asks for is kept, a longer one of our own too.
         self.turned_away = cause.turns_away().or(self.turned_away);
+        self.is_unreached = self.is_attempting();
         let retry_in = self.backoff.next_delay(&mut self.random).max(cause.wait.min(RETRY_AFTER_MAX));
         self.phase = Phase::Backoff { until: now.mono.plus(retry_in) };
         self.action = Some(Action::Close);
@@ -390,6 +398,10 @@ impl Session {
     fn notice(&mut self, now: Now) {
         let due = self.deadline().max(self.noticed);
         self.noticed = now.mono;
+        let late = now.mono.since(due);
+        if late >= SPARSE_BACKSTOP && matches!(self.phase, Phase::Live { heartbeat: Some(_), .. }) {
+            self.slept = Some(late);
+        }
         let stood_still = self.data.forgive_standstill(due, now.mono);
         if stood_still && let Phase::Live { heartbeat: Some(heartbeat), .. } = &mut self.phase {
             heartbeat.restart(now.mono);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use self::rotation::Rotations;
 pub use self::rotation::{Cause, Place, RotationPlan, Seat};
-use self::silence::{Silence, earlier};
+use self::silence::Silence;
 pub use self::state::{AccountState, RotationState};
 use crate::domain::limits::{GAP_MARGIN, HOLD_GAP_MIN, NUDGE_EVERY, PROOF_WITHIN, UNPROVEN_FRAMES_MAX};
 use crate::domain::{Mono, Now, Wall};
@@ -116,9 +116,9 @@ pub struct Account {
     /// Events that the subscription leaves out.
     absent: EventSet,
     /// The last frame of a proven connection, pings included.
-    heard: Option<Wall>,
+    heard: Option<Now>,
     /// The last time that the key was certain to be good.
-    confirmed: Option<Wall>,
+    confirmed: Option<Now>,
     /// The newest event that the account's live socket brought; `None`: none yet.
     brought: Option<Wall>,
     silence: Option<Silence>,
@@ -152,7 +152,7 @@ impl Account {
     /// An account without a key, silent since its durable mark.
     #[must_use]
     pub fn new(config: AccountConfig, now: Now) -> Account {
-        let silence = Some(Silence { since: config.alive_at.map(earlier), reason: "start" });
+        let silence = Some(Silence::since_mark(config.alive_at));
         Account {
             delivered: config.delivered,
             config,
@@ -227,11 +227,13 @@ impl Account {
     }
 
     /// A keep-alive at `at` answered for the key in use.
-    pub fn handle_key_extended(&mut self, at: Wall) {
+    pub fn handle_key_extended(&mut self, at: Wall, now: Now) {
         self.refused = None;
         // With a newer key at hand it says nothing about the key of this connection.
         if matches!(self.phase, Phase::Live { .. }) && !self.has_newer_key() {
-            self.confirmed = Some(at);
+            let ago = u64::try_from(now.wall.as_micros().saturating_sub(at.as_micros())).unwrap_or_default();
+            let mono = Mono::from_nanos(now.mono.as_nanos().saturating_sub(ago.saturating_mul(1_000)));
+            self.confirmed = Some(Now { mono, wall: at });
         }
     }
 
@@ -297,7 +299,7 @@ impl Account {
                 self.phase = Phase::Verifying { id, until: now.mono.plus(PROOF_WITHIN) };
             }
             Phase::Live { .. } if now.mono.since(since) >= HOLD_GAP_MIN && self.pause.is_none() => {
-                self.pause = Some(Silence { since: self.heard.map(earlier), reason: "paused" });
+                self.pause = Some(Silence::after(self.heard, "paused"));
             }
             _ => {}
         }
@@ -364,8 +366,7 @@ impl Account {
     pub fn handle_activity(&mut self, now: Now) -> bool {
         let is_live = matches!(self.phase, Phase::Live { .. });
         if is_live {
-            self.end_pause(now);
-            self.heard = Some(now.wall);
+            self.hear(now);
         }
         is_live
     }
@@ -394,7 +395,7 @@ impl Account {
                 let Some(id) = self.probe else { return };
                 match subscriptions_prove(reply, id, key) {
                     Proof::Named { absent } => {
-                        (self.absent, self.probe, self.confirmed) = (absent, None, Some(now.wall));
+                        (self.absent, self.probe, self.confirmed) = (absent, None, Some(now));
                     }
                     // What was subscribed no longer is: as if the key were dead.
                     Proof::Missing => self.lose_key(now),
@@ -423,10 +424,9 @@ impl Account {
         let is_event = matches!(frame.class, Class::Event(_)) && frame.class.demand() == Demand::Nothing;
         match self.phase {
             Phase::Live { .. } => {
-                self.end_pause(now);
-                self.heard = Some(now.wall);
+                self.hear(now);
                 if is_event {
-                    (self.confirmed, self.brought) = (Some(now.wall), Some(now.wall));
+                    (self.confirmed, self.brought) = (Some(now), Some(now.wall));
                 }
             }
             Phase::Verifying { .. } if is_event && self.reconnect.is_none() => {

@@ -13,6 +13,7 @@ mod status;
 mod tests;
 mod threads;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,6 +211,17 @@ impl Control {
     #[must_use]
     pub fn address_banned_for(&self, now: Now) -> Duration {
         self.keys.schedule().address_banned_for(now.mono)
+    }
+
+    /// See [`ListenKeys::note_exposed`].
+    pub fn note_exposed(&mut self, exposed: &BTreeSet<i64>) {
+        self.keys.note_exposed(exposed);
+    }
+
+    /// See [`ListenKeys::exposed`].
+    #[must_use]
+    pub fn exposed(&self) -> Arc<BTreeSet<i64>> {
+        self.keys.exposed()
     }
 
     /// While the spool is shut no new keys are asked for.

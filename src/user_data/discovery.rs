@@ -68,6 +68,8 @@ pub struct Sighting {
     pub accounts: Vec<WantedAccount>,
     /// Every row of `binance_listen_keys`.
     pub rows: Vec<SeenRow>,
+    /// Accounts with open positions or working orders.
+    pub exposed: BTreeSet<i64>,
 }
 
 /// One difference between what is wanted and what runs.
@@ -238,8 +240,11 @@ mod tests {
     #[test]
     fn rows_that_a_killed_process_left() {
         let row = |account| SeenRow { account, key: None, kept_at: None };
-        let sighting =
-            Sighting { accounts: vec![account(1, "a"), unreadable(3, "x")], rows: vec![row(1), row(2), row(3)] };
+        let sighting = Sighting {
+            accounts: vec![account(1, "a"), unreadable(3, "x")],
+            rows: vec![row(1), row(2), row(3)],
+            ..Sighting::default()
+        };
         assert_eq!(stale_rows(&sighting), [2]);
     }
 

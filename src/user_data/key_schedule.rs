@@ -14,7 +14,8 @@ mod times;
 #[cfg(test)]
 mod week;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::address::Address;
@@ -122,6 +123,8 @@ pub struct KeySchedule {
     hurried_at: Option<Mono>,
     /// No new key is asked for: nobody could record what its socket brings.
     are_creates_held: bool,
+    /// Whose new keys come before others'.
+    preferred: Arc<BTreeSet<i64>>,
     tickets: u64,
 }
 
@@ -139,8 +142,14 @@ impl KeySchedule {
             create_from: Mono::ZERO,
             hurried_at: None,
             are_creates_held: false,
+            preferred: Arc::default(),
             tickets: 0,
         }
+    }
+
+    /// New keys of these accounts come before those of others that are due, too.
+    pub fn prefer(&mut self, accounts: Arc<BTreeSet<i64>>) {
+        self.preferred = accounts;
     }
 
     /// An account needs its first key. One that is there already starts anew.
@@ -343,9 +352,12 @@ impl KeySchedule {
         let next = match lane {
             Lane::Create if self.are_creates_held => return None,
             Lane::Create => {
+                let from = self.create_from.max(open_from);
                 let wanting = idle.filter(|(_, times)| !times.has_key);
-                let (&account, times) = wanting.min_by_key(|(_, times)| times.asks_at)?;
-                Next { at: times.asks_at.max(self.create_from), account, is_beat: false }
+                let (&account, times) = wanting.min_by_key(|&(account, times)| {
+                    (times.asks_at.max(from), !self.preferred.contains(account), times.asks_at)
+                })?;
+                Next { at: times.asks_at.max(from), account, is_beat: false }
             }
             Lane::KeepAlive => {
                 let stroke = self.beat_at.plus(self.pace.beat(self.healthy()));

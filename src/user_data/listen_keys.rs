@@ -76,6 +76,7 @@ pub struct ListenKeys {
     /// Accounts whose state and the role's knowledge of it may differ, each once.
     unsaid: VecDeque<i64>,
     generation: u64,
+    exposed: Arc<BTreeSet<i64>>,
     rows: RowBook,
     counts: KeyCounts,
     random: Random,
@@ -91,6 +92,7 @@ impl ListenKeys {
             leaving: BTreeSet::new(),
             unsaid: VecDeque::new(),
             generation: 0,
+            exposed: Arc::default(),
             rows: RowBook::default(),
             counts: KeyCounts::default(),
             random,
@@ -100,6 +102,7 @@ impl ListenKeys {
     /// What the database holds: accounts come, go and change; rows of nobody are removed, rows that are missing are
     /// written again, and a row in which somebody else has put another key raises a doubt.
     pub fn handle_sighting(&mut self, sighting: &Sighting, now: Now) -> Vec<Change> {
+        self.note_exposed(&sighting.exposed);
         let changes = reconcile(&sighting.accounts, self.accounts.values().map(|account| &account.wanted));
         for change in &changes {
             self.apply(change.clone(), now);
@@ -121,6 +124,20 @@ impl ListenKeys {
             }
         }
         changes
+    }
+
+    /// These accounts have open positions or working orders: their new keys and their connections come first.
+    pub fn note_exposed(&mut self, exposed: &BTreeSet<i64>) {
+        if *self.exposed != *exposed {
+            self.exposed = Arc::new(exposed.clone());
+            self.schedule.prefer(Arc::clone(&self.exposed));
+        }
+    }
+
+    /// What [`ListenKeys::note_exposed`] was told last; the same one as before where nothing has changed.
+    #[must_use]
+    pub fn exposed(&self) -> Arc<BTreeSet<i64>> {
+        Arc::clone(&self.exposed)
     }
 
     /// The next call of one of `lanes`, if one is due. Its answer goes to [`ListenKeys::handle_answer`].

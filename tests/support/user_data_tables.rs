@@ -37,6 +37,36 @@ pub fn hold(store: &mut UserDataStore, sql: &mut dyn FnMut(&str)) {
     a_listen_key_row_means_what_it_meant(store, sql);
     a_gap_is_one_row_and_covers_what_was_missed(store);
     accounts_are_switched_and_removed(store);
+    exposed_accounts_have_a_position_or_an_order(store, sql);
+}
+
+fn exposed_accounts_have_a_position_or_an_order(store: &mut UserDataStore, sql: &mut dyn FnMut(&str)) {
+    let exposed = |store: &mut UserDataStore| store.run(|tables| tables.exposed_accounts("binance")).unwrap();
+    assert_eq!(exposed(store), [0_i64; 0]);
+    let named = |store: &mut UserDataStore, canonical, name| add(store, canonical, name, "k", "s").unwrap();
+    let ids = ["opened", "closed", "working", "not placed", "filled"].map(|name| named(store, "binance", name));
+    let elsewhere = named(store, "bybit", "opened on bybit");
+    let positions = [(ids[0], "active"), (ids[0], "opening"), (ids[1], "closed"), (elsewhere, "active")];
+    let positions = positions.into_iter().chain(ids[2..].iter().map(|id| (*id, "failed")));
+    for (number, (account, status)) in (70_001..).zip(positions) {
+        sql(&format!(
+            "INSERT INTO positions (id, account_id, parsed_trading_pair, status, direction) \
+             VALUES ({number}, {account}, 'BTCUSDT', '{status}', 'LONG')"
+        ));
+    }
+    for (position, exchange, status) in
+        [(70_005, "77", "PARTIALLY_FILLED"), (70_006, "", "NEW"), (70_007, "78", "FILLED")]
+    {
+        sql(&format!(
+            "INSERT INTO orders (position_id, client_order_id, type, status, exchange_order_id, quantity, price) \
+             VALUES ({position}, 'exposed {position}', 'LIMIT', '{status}', '{exchange}', '1', '1')"
+        ));
+    }
+    assert_eq!(exposed(store), [ids[0], ids[2]], "each once, whatever the position of a working order is");
+    sql("ALTER TABLE orders RENAME TO orders_away");
+    assert_eq!(exposed(store), [0_i64; 0], "an installation without the application's tables");
+    sql("ALTER TABLE orders_away RENAME TO orders");
+    assert_eq!(exposed(store), [ids[0], ids[2]]);
 }
 
 fn only_eligible_accounts_are_streamed(store: &mut UserDataStore, sql: &mut dyn FnMut(&str)) {

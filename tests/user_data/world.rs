@@ -628,7 +628,7 @@ impl<D: Disk> World<D> {
             } else if keeps_alive && let Some((_, good)) = &mut peer.row {
                 if peer.key_is_good {
                     *good = now.wall;
-                    cell.account(now, |account| account.handle_key_extended(now.wall));
+                    cell.account(now, |account| account.handle_key_extended(now.wall, now));
                 } else {
                     cell.account(now, |account| account.handle_key_gone(now));
                 }

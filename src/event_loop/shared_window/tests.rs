@@ -4,6 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::domain::Random;
+use crate::domain::limits::CONNECT_UNREACHED_MAX;
 
 const WINDOW: Duration = Duration::from_secs(300);
 const START: i64 = 1_795_419_015_000_000;
@@ -189,4 +190,35 @@ fn a_hold_is_bounded_and_needs_no_file() {
     drop(held);
     assert_eq!(one.permit(ConnectClass::Prices, at_s(1_001)), Permit::At(at_s(1_060).mono));
     assert_eq!(other.permit(ConnectClass::Prices, at_s(1_001)), Permit::At(at_s(1_060).mono));
+}
+
+#[test]
+fn an_attempt_that_reached_nobody_is_taken_back() {
+    use ConnectClass::{Exposed, Ordinary, Prices};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("connects");
+    let alone = SharedWindow::new(None, ConnectLimit::new(10, WINDOW).with_reserved(1, 2), 3);
+    for own in [window(&path, 1), alone] {
+        // A thousand attempts at a host that is away, by one a second at last, use nothing of the window.
+        let mut begun = 0;
+        for second in 1_000..1_060 {
+            while own.permit(Ordinary, at_s(second)) == Permit::Now {
+                begun += 1;
+                own.handle_unreached(Ordinary, at_s(second).mono, at_s(second));
+            }
+        }
+        assert_eq!(begun, u64::from(CONNECT_UNREACHED_MAX) + 59);
+        let before = own.recoveries();
+        assert_eq!(own.permit(Exposed, at_s(1_060)), Permit::Now, "it finds out");
+        assert_eq!(own.permit(Ordinary, at_s(1_060)), Permit::At(at_s(1_061).mono));
+        assert_eq!(own.permit(Prices, at_s(1_060)), Permit::Now, "the price stream is not held back by it");
+        own.handle_reached(Exposed, at_s(1_060).mono, at_s(1_061));
+        assert_eq!(own.recoveries(), before + 1);
+        let later = |ms: u64| Now { mono: at_s(1_061).mono.plus(Duration::from_millis(ms)), ..at_s(1_061) };
+        let granted = (0..1_000).step_by(5).filter(|ms| own.permit(Ordinary, later(*ms)) == Permit::Now).count();
+        assert_eq!(granted, 7, "all that is left for them");
+        // An attempt leaves the window by the time at which it was over: the venue counted it some time before.
+        assert_eq!(own.permit(Exposed, at_s(1_070)), Permit::Now, "its share is two");
+        assert_eq!(own.permit(Exposed, at_s(1_359)), Permit::At(at_s(1_361).mono), "not at 1,360, when it began");
+    }
 }

@@ -8,9 +8,11 @@ use std::fmt::Write as _;
 
 use super::{PostgresStore, literal};
 use crate::domain::Wall;
+use crate::domain::order::OPENED_POSITIONS;
 use crate::store::error::Result;
+use crate::store::reconcile::WORKING_ORDERS;
 use crate::store::rows::ApiSystem;
-use crate::store::user_data::{FAILURE_COUNT_MAX, UserDataTables, unknown_venue};
+use crate::store::user_data::{FAILURE_COUNT_MAX, UserDataTables, none_without_tables, unknown_venue};
 use crate::store::user_data_rows::{
     AccountListing, AccountRow, Ciphertext, GapQuery, GapRow, KeepAlive, ListenKeyRow, NewAccount, NewGap,
     NewListenKey, epoch_text, identity, position_column, rounded_up,
@@ -43,6 +45,22 @@ impl UserDataTables for PostgresStore {
             literal(canonical)
         ))?;
         Ok(rows.into_iter().filter_map(account_row).collect())
+    }
+
+    fn exposed_accounts(&mut self, canonical: &str) -> Result<Vec<i64>> {
+        let words = |words: &[&str]| words.iter().map(|word| literal(word)).collect::<Vec<_>>().join(", ");
+        let of_venue = format!("s.canonical = {}", literal(canonical));
+        let rows = self.rows(&format!(
+            "SELECT a.id FROM positions p JOIN accounts a ON a.id = p.account_id \
+             JOIN api_systems s ON s.id = a.api_system_id WHERE {of_venue} AND p.status::text IN ({}) \
+             UNION SELECT a.id FROM orders o JOIN positions p ON p.id = o.position_id \
+             JOIN accounts a ON a.id = p.account_id JOIN api_systems s ON s.id = a.api_system_id \
+             WHERE {of_venue} AND o.exchange_order_id <> '' AND o.status::text IN ({}) ORDER BY 1",
+            words(&OPENED_POSITIONS),
+            words(&WORKING_ORDERS)
+        ));
+        let id = |mut row: Vec<Option<String>>| row.pop().flatten()?.parse().ok();
+        none_without_tables(rows.map(|rows| rows.into_iter().filter_map(id).collect()))
     }
 
     fn listen_keys(&mut self) -> Result<Vec<ListenKeyRow>> {

@@ -4,9 +4,11 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::SqliteStore;
 use crate::domain::Wall;
+use crate::domain::order::OPENED_POSITIONS;
 use crate::store::error::Result;
+use crate::store::reconcile::WORKING_ORDERS;
 use crate::store::rows::ApiSystem;
-use crate::store::user_data::{FAILURE_COUNT_MAX, UserDataTables, unknown_venue};
+use crate::store::user_data::{FAILURE_COUNT_MAX, UserDataTables, none_without_tables, unknown_venue};
 use crate::store::user_data_rows::{
     AccountListing, AccountRow, Ciphertext, GapQuery, GapRow, KeepAlive, ListenKeyRow, NewAccount, NewGap,
     NewListenKey, epoch_text, identity, position_column, rounded_up,
@@ -48,6 +50,24 @@ impl UserDataTables for SqliteStore {
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn exposed_accounts(&mut self, canonical: &str) -> Result<Vec<i64>> {
+        let words = |words: &[&str]| serde_json::to_string(words).expect("words are text");
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<i64>> {
+            let mut statement = connection.prepare_cached(
+                "SELECT a.id FROM positions p JOIN accounts a ON a.id = p.account_id \
+                 JOIN api_systems s ON s.id = a.api_system_id \
+                 WHERE s.canonical = ?1 AND p.status IN (SELECT value FROM json_each(?2)) \
+                 UNION SELECT a.id FROM orders o JOIN positions p ON p.id = o.position_id \
+                 JOIN accounts a ON a.id = p.account_id JOIN api_systems s ON s.id = a.api_system_id \
+                 WHERE s.canonical = ?1 AND o.exchange_order_id <> '' \
+                 AND o.status IN (SELECT value FROM json_each(?3)) ORDER BY 1",
+            )?;
+            let params = (canonical, words(&OPENED_POSITIONS), words(&WORKING_ORDERS));
+            statement.query_map(params, |row| row.get(0))?.collect()
+        };
+        none_without_tables(read(&self.connection).map_err(Into::into))
     }
 
     fn listen_keys(&mut self) -> Result<Vec<ListenKeyRow>> {

@@ -36,7 +36,9 @@ impl Session {
                 }
             }
             Phase::Live { since, heartbeat, .. } => {
-                if let Some(held) = self.held {
+                if let Some(slept) = self.slept {
+                    self.fail(Cause::slept(&self.config.url, slept), now, consumer);
+                } else if let Some(held) = self.held {
                     let paused = now.mono.since(held.since);
                     if paused >= PAUSED_MAX {
                         self.say_goodbye(Some(1000));
@@ -67,6 +69,38 @@ impl Session {
         matches!(self.phase, Phase::Permit)
     }
 
+    /// Whether an attempt is under way: from the lookup to the answered upgrade.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.is_attempting() || matches!(self.phase, Phase::Tls { .. } | Phase::Upgrading { .. })
+    }
+
+    /// Whether it has not led to a TCP connection yet.
+    pub(super) fn is_attempting(&self) -> bool {
+        matches!(self.phase, Phase::Resolving { .. } | Phase::Connecting { .. })
+    }
+
+    /// Whether the last attempt failed because nobody was there.
+    #[must_use]
+    pub fn is_unreached(&self) -> bool {
+        self.is_unreached
+    }
+
+    /// TCP connections made since the start.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connection
+    }
+
+    /// The venue is reached again, by another stream: a wait that only says that nobody was there is over.
+    pub fn handle_reachable(&mut self, now: Now) {
+        if let Phase::Backoff { until } = &mut self.phase
+            && self.is_unreached
+        {
+            *until = (*until).min(now.mono);
+        }
+    }
+
     /// The answer to [`Action::Permit`]: the attempt may begin, and is counted.
     pub fn handle_permit(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.notice(now);
@@ -77,6 +111,7 @@ impl Session {
 
     fn begin_attempt(&mut self, now: Now, consumer: &mut dyn Consumer) {
         self.attempts += 1;
+        (self.is_unreached, self.slept) = (false, None);
         let deadline = now.mono.plus(self.config.connect_deadline);
         if let Some(address) = self.config.url.address() {
             let addresses = vec![SocketAddr::new(address, self.config.url.port())];

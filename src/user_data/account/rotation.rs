@@ -125,7 +125,7 @@ struct Next {
     asked: Option<u64>,
     is_borne_out: bool,
     absent: EventSet,
-    heard: Wall,
+    heard: Now,
     due: Option<Mono>,
 }
 
@@ -190,7 +190,7 @@ impl Account {
                 asked: None,
                 is_borne_out: false,
                 absent: EventSet::default(),
-                heard: now.wall,
+                heard: now,
                 due: None,
             }),
         }));

@@ -1,15 +1,19 @@
 //! When an account was silent: where its gaps begin, and when they are told.
 
+use std::time::Duration;
+
 use super::{Account, Phase};
-use crate::domain::limits::GAP_MARGIN;
-use crate::domain::{Now, Wall};
+use crate::domain::limits::{GAP_MARGIN, SIGNS_APART_MAX};
+use crate::domain::{Mono, Now, Wall};
 use crate::spool::Gap;
 
 /// An open gap.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silence {
-    pub since: Option<Wall>,
-    pub reason: &'static str,
+    since: Option<Wall>,
+    /// The sign of life from which it counts, by the clock that nobody sets.
+    heard: Option<Mono>,
+    reason: &'static str,
 }
 
 impl Account {
@@ -22,12 +26,13 @@ impl Account {
             self.not_live_since = now.mono;
             // It began with the same sign of life.
             self.pause = None;
-            self.silence = Some(Silence { since: self.heard.map(earlier), reason });
+            self.silence = Some(Silence::after(self.heard, reason));
         }
         if is_key && let Some(silence) = &mut self.silence {
             silence.reason = reason;
-            let confirmed = self.confirmed;
-            self.be_silent_since(confirmed);
+            if let Some(confirmed) = self.confirmed {
+                silence.begin_by(confirmed);
+            }
             if was_live {
                 self.tell_silence(now);
             }
@@ -37,7 +42,7 @@ impl Account {
     /// The open gap begins no later than `at`.
     pub(super) fn be_silent_since(&mut self, at: Option<Wall>) {
         if let (Some(silence), Some(at)) = (&mut self.silence, at) {
-            silence.since = silence.since.map(|since| since.min(earlier(at)));
+            silence.since = silence.since.map(|since| since.min(earlier(at, GAP_MARGIN)));
         }
     }
 
@@ -50,7 +55,7 @@ impl Account {
     pub(super) fn tell_silence(&mut self, now: Now) {
         self.end_silence(now);
         let reason = self.silence.map_or("reconnect", |silence| silence.reason);
-        self.silence = Some(Silence { since: Some(earlier(now.wall)), reason });
+        self.silence = Some(Silence::after(Some(now), reason));
         self.confirmed = None;
     }
 
@@ -60,16 +65,27 @@ impl Account {
         self.failed_proofs = 0;
         self.unproven = 0;
         self.phase = Phase::Live { since: now.wall };
-        self.heard = Some(now.wall);
-        self.confirmed = Some(now.wall);
+        self.heard = Some(now);
+        self.confirmed = Some(now);
         self.brought = None;
         self.silence = None;
         self.fault = None;
     }
 
     pub(super) fn end_silence(&mut self, now: Now) {
-        let unknown = Silence { since: self.heard.map(earlier), reason: "reconnect" };
+        let unknown = Silence::after(self.heard, "reconnect");
         self.gaps.push_back(self.silence.unwrap_or(unknown).end(now));
+    }
+
+    /// A sign of life came, of whatever kind. One that comes much later than a stream in health lets it says nothing about the
+    /// time before it: this process or its machine has stood still, and what was read just now may have waited since then.
+    pub(super) fn hear(&mut self, now: Now) {
+        let is_late = self.heard.is_some_and(|heard| now.mono.since(heard.mono) > SIGNS_APART_MAX);
+        if is_late && self.pause.is_none() {
+            self.pause = Some(Silence::after(self.heard, "paused"));
+        }
+        self.end_pause(now);
+        self.heard = Some(now);
     }
 
     pub(super) fn end_pause(&mut self, now: Now) {
@@ -80,9 +96,34 @@ impl Account {
 }
 
 impl Silence {
-    /// A wall clock that was set back must not make a gap end before it begins.
+    /// Since that sign of life; with none, nobody knows since when.
+    pub(super) fn after(heard: Option<Now>, reason: &'static str) -> Silence {
+        let since = heard.map(|heard| earlier(heard.wall, GAP_MARGIN));
+        Silence { since, heard: heard.map(|heard| heard.mono), reason }
+    }
+
+    /// Since the durable mark of another process.
+    pub(super) fn since_mark(mark: Option<Wall>) -> Silence {
+        Silence { since: mark.map(|mark| earlier(mark, GAP_MARGIN)), heard: None, reason: "start" }
+    }
+
+    /// It begins no later than this.
+    fn begin_by(&mut self, at: Now) {
+        self.since = self.since.map(|since| since.min(earlier(at.wall, GAP_MARGIN)));
+        self.heard = self.heard.map(|heard| heard.min(at.mono));
+    }
+
+    /// The wall clock may have been set since it began, in either direction and rightly or not. So of what the stamp says and
+    /// what the time that has passed says the earlier counts: a gap never begins later than the truth.
     fn end(self, now: Now) -> Gap {
-        let silent_since = self.since.map(|since| since.min(now.wall));
+        let silent_since = match self.heard {
+            Some(heard) => {
+                let passed = now.mono.since(heard).saturating_add(GAP_MARGIN);
+                self.since.map(|since| since.min(earlier(now.wall, passed)))
+            }
+            // A mark of the future is of a clock that was set back since, or is wrong now: by how much nobody knows.
+            None => self.since.filter(|since| *since <= now.wall),
+        };
         Gap { silent_since, live_at: now.wall, reason: self.reason.to_owned() }
     }
 }
@@ -93,8 +134,8 @@ pub(super) fn later(at: Wall) -> Wall {
     Wall::from_micros(at.as_micros().saturating_add(margin))
 }
 
-/// Earlier by the margin for what the venue's clock and the way to us may hide.
-pub(super) fn earlier(at: Wall) -> Wall {
-    let margin = i64::try_from(GAP_MARGIN.as_micros()).unwrap_or(i64::MAX);
-    Wall::from_micros(at.as_micros().saturating_sub(margin))
+/// Earlier: by [`GAP_MARGIN`] for what the venue's clock and the way to us may hide.
+fn earlier(at: Wall, by: Duration) -> Wall {
+    let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+    Wall::from_micros(at.as_micros().saturating_sub(by))
 }

@@ -64,7 +64,7 @@ impl Account {
             spelling: self.spelling(),
             delivered: self.delivered,
             failed_proofs: self.failed_proofs,
-            last_frame_at: self.heard,
+            last_frame_at: self.heard.map(|heard| heard.wall),
             is_held: self.held.is_some(),
             degraded: self.degraded(now),
             rotation: self.rotation_state(),

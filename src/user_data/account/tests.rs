@@ -203,7 +203,9 @@ fn gaps_begin_before_the_truth() {
     for how in ["expired", "gone", "changed", "unlisted"] {
         let mut rig = Rig::live(SpellingChoice::Auto);
         rig.at(1_020_000);
-        rig.account.handle_key_extended(rig.now.wall);
+        rig.account.handle_key_extended(rig.now.wall, rig.now);
+        rig.at(1_060_000);
+        rig.account.handle_activity(rig.now);
         rig.at(1_100_000);
         rig.account.handle_activity(rig.now);
         let since = Some(1_020_000 - MARGIN);
@@ -244,7 +246,7 @@ fn gaps_begin_before_the_truth() {
     rig.at(500_000);
     let id = rig.connected();
     let gap = rig.reply(id, &format!(r#""{KEY}""#)).unwrap();
-    assert_eq!(gap, (Some(500_000), 500_000, "reconnect".to_owned()));
+    assert_eq!(gap, (Some(500_000 - MARGIN), 500_000, "reconnect".to_owned()));
 
     // A new key at the start, and the row of the old one says when that was good.
     let mut rig = Rig::new(SpellingChoice::Auto, Some(900_000));
@@ -342,6 +344,90 @@ fn after_a_pause_what_waited_is_old() {
             assert_eq!((rig.phase(), rig.recorded(EVENT)), ("live", None), "once");
         }
     }
+}
+
+/// Milliseconds by both clocks.
+fn apart(mono_ms: u64, wall_ms: i64) -> Now {
+    Now { mono: Mono::from_nanos(mono_ms * 1_000_000), wall: Wall::from_millis(wall_ms) }
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_no_gap_and_no_gap_too_short() {
+    const HOUR: i64 = 3_600_000;
+    for jump in [-HOUR, -30_000, 30_000, HOUR] {
+        // Nothing breaks: nothing is told.
+        let mut rig = Rig::live(SpellingChoice::Auto);
+        rig.now = apart(1_030_000, 1_030_000 + jump);
+        rig.account.handle_activity(rig.now);
+        assert_eq!((rig.recorded(EVENT), rig.phase()), (None, "live"), "{jump}");
+
+        // A break, and the clock jumps before it, or while the gap is open. The last sign of life is 15 s old at the end.
+        for jumps_first in [true, false] {
+            let mut rig = Rig::live(SpellingChoice::Auto);
+            rig.now = apart(1_005_000, 1_005_000 + if jumps_first { jump } else { 0 });
+            rig.fault(None);
+            rig.now = apart(1_015_000, 1_015_000 + jump);
+            let id = rig.connected();
+            let (since, live_at, reason) = rig.reply(id, &format!(r#""{KEY}""#)).unwrap();
+            let since = since.unwrap();
+            assert_eq!((live_at, reason.as_str()), (1_015_000 + jump, "reconnect"), "never in the future");
+            assert!(since <= live_at - 15_000 - MARGIN, "{jump}: as long as it was at least: {since}..{live_at}");
+            assert!(since <= 1_000_000 - MARGIN, "{jump}: and by the stamps of that time");
+            let expected = (live_at - 15_000 - MARGIN).min(1_000_000 - MARGIN);
+            assert_eq!(since, expected, "{jump}: but no longer than one of the two says");
+        }
+        // A key whose last proof is of before the jump.
+        let mut rig = Rig::live(SpellingChoice::Auto);
+        rig.account.handle_key_extended(rig.now.wall, rig.now);
+        rig.now = apart(1_040_000, 1_040_000 + jump);
+        rig.account.handle_activity(rig.now);
+        rig.now = apart(1_060_000, 1_060_000 + jump);
+        let (since, live_at, _) = rig.recorded(EXPIRED).unwrap();
+        assert_eq!(since, Some((live_at - 60_000 - MARGIN).min(1_000_000 - MARGIN)), "{jump}");
+    }
+}
+
+#[test]
+fn a_mark_of_the_future_says_nothing() {
+    for (mark, since) in [(999_000, Some(999_000 - MARGIN)), (1_000_000 + MARGIN + 1, None), (4_600_000, None)] {
+        let mut rig = Rig::new(SpellingChoice::Auto, Some(mark));
+        rig.key(KEY);
+        assert!(rig.account.poll_open().is_some());
+        let id = rig.connected();
+        let gap = rig.reply(id, &format!(r#""{KEY}""#));
+        assert_eq!(gap, Some((since, 1_000_000, "start".to_owned())), "{mark}");
+    }
+}
+
+#[test]
+fn what_is_read_after_a_sleep_bears_nothing_out() {
+    let since = Some(1_000_000 - MARGIN);
+    for with_ping in [true, false] {
+        let mut rig = Rig::live(SpellingChoice::Auto);
+        rig.at(1_000_000 + 2 * 3_600_000);
+        let live_at = rig.now.wall.as_millis();
+        let gap = match with_ping {
+            true => {
+                rig.account.handle_activity(rig.now);
+                rig.gap()
+            }
+            false => rig.recorded(EVENT),
+        };
+        assert_eq!(gap, Some((since, live_at, "paused".to_owned())), "what waited in the socket is two hours old");
+        // The socket is dead all the same, and that is a gap of its own.
+        rig.fault(None);
+        rig.at(live_at + 1_000);
+        let id = rig.connected();
+        let gap = rig.reply(id, &format!(r#""{KEY}""#));
+        assert_eq!(gap, Some((Some(live_at - MARGIN), live_at + 1_000, "reconnect".to_owned())));
+    }
+    // Nothing was in the socket: one gap over the whole time.
+    let mut rig = Rig::live(SpellingChoice::Auto);
+    rig.at(1_000_000 + 2 * 3_600_000);
+    rig.fault(None);
+    let id = rig.connected();
+    let gap = rig.reply(id, &format!(r#""{KEY}""#));
+    assert_eq!(gap, Some((since, rig.now.wall.as_millis(), "reconnect".to_owned())));
 }
 
 #[test]

@@ -44,12 +44,12 @@ pub struct Written {
 /// # Errors
 /// The database cannot be read, or does not know the venue: that is no list of accounts, and changes nothing.
 pub fn look(store: &mut UserDataStore, cipher: &dyn ColumnCipher, canonical: &str) -> Result<Sighting, StoreError> {
-    let (accounts, rows) = store.run(|tables| {
+    let (accounts, rows, exposed) = store.run(|tables| {
         if tables.venue_system(canonical)?.is_none() {
             let sentence = format!("api_systems has no row for {canonical}: no account can belong to it");
             return Err(StoreError::new(ErrorClass::Other, sentence));
         }
-        Ok((tables.eligible_accounts(canonical)?, tables.listen_keys()?))
+        Ok((tables.eligible_accounts(canonical)?, tables.listen_keys()?, tables.exposed_accounts(canonical)?))
     })?;
     let accounts = accounts.into_iter().map(|row| wanted(row, cipher)).collect();
     let key_of = |text: &Ciphertext| cipher.open(text).ok().and_then(|key| ListenKey::new(&key).ok());
@@ -59,7 +59,7 @@ pub fn look(store: &mut UserDataStore, cipher: &dyn ColumnCipher, canonical: &st
         kept_at: row.last_keep_alive_at,
     };
     let rows = rows.iter().map(seen).collect();
-    Ok(Sighting { accounts, rows })
+    Ok(Sighting { accounts, rows, exposed: exposed.into_iter().collect() })
 }
 
 /// Writes a batch: gaps in one transaction, other rows each in its own.

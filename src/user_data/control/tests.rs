@@ -81,7 +81,7 @@ impl Rig {
                 self.looks += 1;
                 let key = |account| ListenKey::new(&key_of(account)).ok();
                 let rows = self.has_row.iter().map(|&account| SeenRow { account, key: key(account), kept_at: None });
-                let sighting = Sighting { accounts: self.wanted.clone(), rows: rows.collect() };
+                let sighting = Sighting { accounts: self.wanted.clone(), rows: rows.collect(), ..Sighting::default() };
                 self.control.handle_look(Ok(sighting), now);
             }
             Chore::Write(left) if self.is_away => {

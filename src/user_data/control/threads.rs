@@ -1,6 +1,7 @@
 //! The threads around a [`Control`]: one for the database, one for keep-alives alone, the others for new keys and whatever
 //! else is due. The lock is held for computing only, never for waiting on a disk or a peer.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -167,6 +168,17 @@ impl ControlLink {
     /// While the spool is shut no new keys are asked for: nobody could record what their sockets bring.
     pub fn hold_new_keys(&self, are_held: bool) {
         self.with(|control, _| control.hold_new_keys(are_held));
+    }
+
+    /// Accounts with open positions or working orders, as somebody else has just read it; so does each look for accounts.
+    pub fn note_exposed(&self, exposed: &BTreeSet<i64>) {
+        self.shared.core.lock().control.note_exposed(exposed);
+    }
+
+    /// Accounts with open positions or working orders; the same one as before where nothing has changed.
+    #[must_use]
+    pub fn exposed(&self) -> Arc<BTreeSet<i64>> {
+        self.shared.core.lock().control.exposed()
     }
 
     /// How long REST says that this address is banned; zero while it does not.

@@ -364,3 +364,17 @@ fn an_answer_to_an_earlier_life_is_stale() {
         assert_eq!(rig.settle(&order, Answer::Granted), Settled::Stale);
     }
 }
+
+#[test]
+fn new_keys_of_the_preferred_come_first() {
+    let mut schedule = KeySchedule::new(PACE);
+    (1..=20).for_each(|account| schedule.add(account, Mono::ZERO));
+    schedule.prefer(Arc::new(BTreeSet::from([7, 19, 99])));
+    let (mut asked, mut now) = (Vec::new(), Mono::ZERO);
+    while let Some(order) = schedule.poll(&[Lane::Create], now) {
+        asked.push(order.account);
+        now = now.plus(KEY_CREATE_SPACING);
+    }
+    let others = (1..=20).filter(|account| ![7, 19].contains(account));
+    assert_eq!(asked, [7, 19].into_iter().chain(others).collect::<Vec<_>>());
+}

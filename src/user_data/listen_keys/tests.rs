@@ -34,7 +34,7 @@ impl Rig {
     }
 
     fn see(&mut self, accounts: &[WantedAccount], rows: &[SeenRow]) {
-        let sighting = Sighting { accounts: accounts.to_vec(), rows: rows.to_vec() };
+        let sighting = Sighting { accounts: accounts.to_vec(), rows: rows.to_vec(), ..Sighting::default() };
         let now = self.now();
         self.keys.handle_sighting(&sighting, now);
     }

@@ -1,6 +1,7 @@
 //! The threads that reconcile: a few, each one account at a time. One of them looks at the database whenever a gap has got its
 //! row, and from time to time anyway; the database's lease says whether this process plays the safety net.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -43,6 +44,9 @@ pub struct ReconcileConfig {
     pub sync_every: Option<Duration>,
 }
 
+/// Hears which accounts have something to lose.
+pub type Exposed = Box<dyn Fn(&BTreeSet<i64>) + Send + Sync>;
+
 /// A number that somebody else counts.
 pub type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 
@@ -66,6 +70,8 @@ pub struct ReconcileParts {
     pub synced: Count,
     /// Gaps that have their row: another number means another look.
     pub rows: Count,
+    /// At each look.
+    pub exposed: Exposed,
     /// The process's clock.
     pub clock: Arc<dyn Clock>,
     /// For jitter.
@@ -85,6 +91,7 @@ struct Shared {
     recovered: RecoveredLink,
     synced: Count,
     rows: Count,
+    exposed: Exposed,
     clock: Arc<dyn Clock>,
     venue_clock: VenueClock,
     heals: AtomicBool,
@@ -115,8 +122,20 @@ impl Reconciler {
     /// # Errors
     /// The system has no thread left; those that were started end by themselves.
     pub fn start(config: ReconcileConfig, parts: ReconcileParts) -> io::Result<Reconciler> {
-        let ReconcileParts { mut store, lease, rest, cipher, meter, accounts, recovered, synced, rows, clock, random } =
-            parts;
+        let ReconcileParts {
+            mut store,
+            lease,
+            rest,
+            cipher,
+            meter,
+            accounts,
+            recovered,
+            synced,
+            rows,
+            exposed,
+            clock,
+            random,
+        } = parts;
         let core = Core {
             queue: ReconcileQueue::new(random),
             status: ReconcileStatus::default(),
@@ -141,6 +160,7 @@ impl Reconciler {
             recovered,
             synced,
             rows,
+            exposed,
             clock,
             venue_clock,
             heals,
@@ -281,6 +301,7 @@ impl Shared {
                 core.status.switched_off = gaps.iter().filter(|of| of.standing == Standing::SwitchedOff).count();
                 let gaps: Vec<_> = gaps.into_iter().filter(|of| of.standing == Standing::Streamed).collect();
                 core.queue.handle_look(&gaps, &exposed);
+                (self.exposed)(&exposed.iter().map(|exposure| exposure.account_id).collect());
                 self.tend_round(core);
             }
             Err(error) => {

@@ -163,7 +163,7 @@ fn a_standstill_of_ours_is_no_silence_of_theirs() {
     while rig.client_frames().is_empty() {
         rig.run(Duration::from_secs(1));
     }
-    rig.jump(Duration::from_secs(3_600));
+    rig.jump(Duration::from_secs(300));
     rig.settle();
     rig.run(Duration::from_secs(14));
     assert!(rig.heard.faults().is_empty(), "{:?}", rig.heard.events);
@@ -171,19 +171,36 @@ fn a_standstill_of_ours_is_no_silence_of_theirs() {
     rig.run(Duration::from_secs(2));
     assert_eq!(rig.heard.faults().len(), 1, "then it is");
     let mut rig = live(true);
-    rig.jump(Duration::from_secs(3_600));
+    rig.jump(Duration::from_secs(300));
     rig.settle();
     rig.run(MINUTE);
     assert!(rig.heard.faults().is_empty(), "{:?}", rig.heard.events);
     // A peer that is gone after it is found as soon as ever.
     rig.is_writable = false;
-    rig.jump(Duration::from_secs(3_600));
+    rig.jump(Duration::from_secs(300));
     rig.settle();
     let woken = rig.now.mono;
     while rig.heard.faults().is_empty() {
         rig.run(Duration::from_millis(100));
     }
     assert!(rig.now.mono.since(woken) < MINUTE);
+}
+
+#[test]
+fn a_sleep_of_hours_is_found_at_once() {
+    for hours in [1, 30] {
+        let mut rig = live(true);
+        rig.jump(Duration::from_secs(hours * 3_600));
+        let (woken, lives) = (rig.now, rig.heard.lives());
+        assert_eq!(rig.session.deadline().max(woken.mono), woken.mono, "nothing is waited for");
+        rig.settle();
+        let faults = rig.heard.faults();
+        assert_eq!((faults.len(), faults[0].kind), (1, FaultKind::Stall), "{:?}", rig.heard.events);
+        assert!(faults[0].text.contains("stood still for"), "{}", faults[0].text);
+        assert!(faults[0].retry_in <= Duration::from_secs(1), "as after any first fault");
+        rig.run(MINUTE);
+        assert_eq!((rig.heard.faults().len(), rig.heard.lives()), (1, lives + 1), "{:?}", rig.heard.events);
+    }
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Account {
             Proof::Named { .. } => {
                 (next.asked, next.is_borne_out) = (None, true);
                 if next.cause == Cause::Age {
-                    self.confirmed = Some(now.wall);
+                    self.confirmed = Some(now);
                 }
             }
             Proof::Missing => {
@@ -145,7 +145,7 @@ impl Account {
         under_way.handover.handle_proven(now.mono);
         let Some(next) = &mut under_way.next else { return };
         next.stage = Stage::Live { since: now };
-        (next.heard, next.ask_at) = (now.wall, now.mono.plus(HANDOVER_ASK_AFTER));
+        (next.heard, next.ask_at) = (now, now.mono.plus(HANDOVER_ASK_AFTER));
         if !is_live {
             self.promote(now);
         }
@@ -182,7 +182,7 @@ impl Account {
                 (self.delivered, self.failed_proofs) = (Some(next.spelling), 0);
                 self.phase = Phase::Live { since: since.wall };
                 self.absent = next.absent;
-                (self.heard, self.confirmed, self.brought) = (Some(next.heard), Some(since.wall), None);
+                (self.heard, self.confirmed, self.brought) = (Some(next.heard), Some(since), None);
                 self.rotations.failures = 0;
                 let shown = &mut self.rotations.shown;
                 shown.done += 1;

@@ -64,7 +64,7 @@ impl Account {
         let Some(next) = &mut under_way.next else { return };
         next.text = Some(list_subscriptions_request(id));
         next.stage = Stage::Verifying { id, until: now.mono.plus(PROOF_WITHIN) };
-        (next.due, next.heard) = (due, now.wall);
+        (next.due, next.heard) = (due, now);
     }
 
     /// The second socket has ended, or its attempt has.
@@ -78,7 +78,7 @@ impl Account {
     /// Something came by the second socket.
     pub fn handle_next_activity(&mut self, now: Now) {
         if let Some(next) = self.next_mut() {
-            next.heard = now.wall;
+            next.heard = now;
         }
     }
 
@@ -101,7 +101,7 @@ impl Account {
     pub fn handle_next_frame(&mut self, frame: &Frame<'_>, now: Now) {
         let Some(under_way) = &mut self.rotations.under_way else { return };
         let Some(next) = &mut under_way.next else { return };
-        next.heard = now.wall;
+        next.heard = now;
         match frame.class.demand() {
             Demand::NewListenKey if frame.names_key(&under_way.new.1) != Some(false) => {
                 self.forget_newer_key();

@@ -335,12 +335,12 @@ fn a_new_key_is_taken_up_by_a_second_socket() {
     let mut rig = Rig::live(None);
     rig.later(70_000);
     let alive = rig.now.wall;
-    rig.account.handle_key_extended(alive);
+    rig.account.handle_key_extended(alive, rig.now);
     rig.later(10_000);
     rig.account.handle_activity(rig.now);
     rig.key(OTHER);
     rig.later(500);
-    rig.account.handle_key_extended(rig.now.wall);
+    rig.account.handle_key_extended(rig.now.wall, rig.now);
     rig.next_live(OTHER);
     rig.bear_out(KEY);
     rig.later(millis(HANDOVER_QUIET));
