@@ -20,6 +20,7 @@ use super::status::ReconcileStatus;
 use super::venue_clock::VenueClock;
 use crate::domain::limits::{MUTE_AFTER, RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
 use crate::domain::{Clock, Mono, Random, Wall};
+use crate::exchange::binance::fact::OrderFact;
 use crate::spool::AccountId;
 use crate::store::reconcile::{GapVerdict, Standing};
 use crate::store::{LeaseState, SyncLease, WorkStore};
@@ -370,23 +371,22 @@ impl Shared {
         found
     }
 
-    /// What nobody heard while the stream was live may mean that its connection brings nothing.
+    /// An order event that nobody heard while the stream was live may mean that its connection brings nothing.
     fn leave_if_mute(&self, account: i64, found: &Found) {
         let now = self.clock.now();
         // Events are stamped by the venue's clock, frames by ours.
         let ahead_ms = self.venue_clock.ahead_ms(now).unwrap_or(0);
         let until = now.wall.as_millis().saturating_sub(MUTE_AFTER.as_millis() as i64);
         let missed = found.conclusion.events.iter().filter(|event| event.is_missed);
-        let missed = missed.map(|event| event.at_ms.saturating_sub(ahead_ms)).filter(|at_ms| *at_ms <= until);
-        let Some(at_ms) = missed.max() else { return };
+        let of_orders = missed.filter(|event| OrderFact::read(event.text.as_bytes()).is_some());
+        let at = of_orders.map(|event| event.at_ms.saturating_sub(ahead_ms)).filter(|at_ms| *at_ms <= until).max();
+        let Some(at_ms) = at else { return };
         let cell = u64::try_from(account).ok().and_then(|id| self.accounts.cell(AccountId(id)));
         if cell.is_some_and(|cell| cell.account(now, |account| account.handle_unheard(Wall::from_millis(at_ms), now))) {
-            tracing::warn!(
-                account,
-                "its stream is mute: connected and subscribed, and it brings no events; it is left"
-            );
+            tracing::warn!(account, "its stream is mute: subscribed, and it brings no events; it is left");
         }
     }
+
     fn note(&self, core: &mut Core, account: i64, task: Task, found: Result<Found, Unfinished>) {
         let now = self.clock.now();
         let outcome = match &found {
