@@ -37,7 +37,7 @@ const CRATE_ROOMS: &[(&str, &[&str])] = &[
     ("hyper", &["ops"]),
     ("tokio", &["ops"]),
     ("rcgen", &["sim"]),
-    ("rustix", &["spool", "cli"]),
+    ("rustix", &["spool", "daemon", "cli"]),
     ("crc32fast", &["spool"]),
     ("clap", &["cli"]),
 ];

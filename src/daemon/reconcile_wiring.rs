@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::account_wiring::{bad, rest_base};
 use super::control_ports::BinanceAccountRest;
+use super::machine_clock::machine_clock;
 use super::wiring::{self, BadSetting};
-use crate::domain::Venue;
 use crate::domain::limits::ACCOUNT_READ_MAX;
+use crate::domain::{Clock, Venue};
+use crate::exchange::binance::listen_key::Refusal;
 use crate::ops::status::{DriftStatus, ReconcileStatus, UserDataStatus, iso};
 use crate::ops::{RestClient, Settings};
 use crate::store::WorkStore;
@@ -30,10 +32,11 @@ pub struct ReconcileRole {
     pub rest: Arc<dyn AccountRest>,
 }
 
-/// The weight meter of this machine's address. `instance` is drawn at random.
+/// The weight meter of this machine's address, for the process that `clock` belongs to. `instance` is drawn at random.
 #[must_use]
-pub fn meter(settings: &Settings, instance: u64) -> SharedMeter {
-    SharedMeter::new(Some(settings.net.weight_file.clone()), settings.net.rest_weight, instance)
+pub fn meter(settings: &Settings, instance: u64, clock: &dyn Clock) -> SharedMeter {
+    let file = Some(settings.net.weight_file.clone());
+    SharedMeter::new(file, settings.net.rest_weight, instance, machine_clock(clock))
 }
 
 /// The safety net's lease: beside the spool, one a machine and database.
@@ -115,6 +118,15 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
     }
     if let Some(fault) = &reconcile.database_fault {
         status.alarms.push(format!("reconciles wait for the database: {fault}"));
+    }
+    if !reconcile.meter.banned_for.is_zero() {
+        let left = reconcile.meter.banned_for.as_secs() + 1;
+        status.alarms.push(format!("the venue has banned this address: nothing is asked over REST for {left} s"));
+    }
+    if let Some((http, left)) = reconcile.meter.blocked {
+        let left = left.as_secs() + 1;
+        let what = Refusal::Blocked { status: http };
+        status.alarms.push(format!("{what}; reconciles wait for {left} s"));
     }
     if let Some(warning) = &reconcile.meter_warning {
         status.alarms.push(warning.clone());

@@ -14,7 +14,7 @@ use crate::domain::limits::{RECONCILE_METER_WAIT_MAX, RECONCILE_TRIES};
 use crate::domain::{Clock, Mono};
 use crate::exchange::binance::account_answers::AnswerError;
 use crate::exchange::binance::listen_key::Refusal;
-use crate::user_data::weight_meter::{WeightClass, WeightPermit};
+use crate::user_data::weight_meter::{Call, WeightClass, WeightPermit};
 
 /// How often a wait looks whether it is to be broken off.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -69,7 +69,7 @@ impl Driver<'_> {
                 Next::Finished => return plan.check().map_err(Unfinished::because),
             };
             let read = ask.read();
-            self.wait_for_weight(read.weight())?;
+            let call = self.wait_for_weight(read.weight())?;
             let answer = self.rest.read(&read, self.credentials, self.clock.now().wall);
             let now = self.clock.now();
             let refusal = match &answer {
@@ -81,7 +81,7 @@ impl Driver<'_> {
                         Err(PlanError::Answer(AnswerError::Refused(refusal))) => Some(*refusal),
                         _ => None,
                     };
-                    self.meter.handle_answer(answer.used_weight, refusal, now);
+                    self.meter.handle_answer(call, answer.used_weight, refusal, now);
                     match (taken, refusal) {
                         (Ok(()), _) => {
                             tries = 0;
@@ -107,18 +107,27 @@ impl Driver<'_> {
         }
     }
 
-    fn wait_for_weight(&self, weight: u32) -> Result<(), Unfinished> {
+    fn wait_for_weight(&self, weight: u32) -> Result<Call, Unfinished> {
         let from = self.clock.now().mono;
         loop {
             let now = self.clock.now();
             match self.meter.permit(self.class, weight, now) {
-                WeightPermit::Now => return Ok(()),
+                WeightPermit::Now(call) => return Ok(call),
                 WeightPermit::At(at) if at.since(from) > RECONCILE_METER_WAIT_MAX => {
                     let status = self.meter.status(now);
-                    return Err(Unfinished::because(if status.banned_for.is_zero() {
-                        format!("no REST weight is left: {} of {} are used", status.used, status.limit)
-                    } else {
-                        format!("the venue has banned this address for {} s", status.banned_for.as_secs() + 1)
+                    let seconds = |left: Duration| left.as_secs() + 1;
+                    return Err(Unfinished::because(match status.blocked {
+                        _ if !status.banned_for.is_zero() => {
+                            format!("the venue has banned this address for {} s", seconds(status.banned_for))
+                        }
+                        Some((http, left)) => {
+                            format!("{}; tried again in {} s", Refusal::Blocked { status: http }, seconds(left))
+                        }
+                        None if !status.reconcile_held_for.is_zero() => {
+                            let left = seconds(status.reconcile_held_for);
+                            format!("the venue said that this address asks too much: reconciles wait for {left} s")
+                        }
+                        None => format!("no REST weight is left: {} of {} are used", status.used, status.limit),
                     }));
                 }
                 WeightPermit::At(at) => self.wait_until(at)?,
