@@ -15,9 +15,10 @@ use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
 use super::account_host::{AccountHost, HostConfig, HostedLoop, LoopReading, Names};
-use super::account_threads::{join_within, run_dispatcher, run_spooler, run_syncer, spawn};
+use super::account_threads::{run_dispatcher, run_spooler, run_syncer};
 use super::control_ports::MeteredListenKeyRest;
 use super::reconcile_wiring::{self, ReconcileRole};
+use super::thread::{join_within, spawn};
 use super::venue_memory::VenueMemory;
 use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
 use crate::domain::{Clock, Now, Random};

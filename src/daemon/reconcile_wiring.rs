@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::account_wiring::{bad, rest_base};
 use super::control_ports::BinanceAccountRest;
 use super::machine_clock::machine_clock;
-use super::wiring::{self, BadSetting};
+use super::wiring::{self, BadSetting, bad};
 use crate::domain::limits::ACCOUNT_READ_MAX;
 use crate::domain::{Clock, Venue};
 use crate::exchange::binance::listen_key::Refusal;
@@ -80,7 +79,7 @@ pub fn heals(settings: &Settings) -> bool {
 /// [`BadSetting`]: roots that cannot be read.
 pub fn account_rest(settings: &Settings) -> Result<BinanceAccountRest, BadSetting> {
     let client = RestClient::new(wiring::account_tls(settings)?, ACCOUNT_READ_MAX);
-    Ok(BinanceAccountRest::new(client, &rest_base(settings)))
+    Ok(BinanceAccountRest::new(client, &wiring::account_rest_base(settings)))
 }
 
 /// Sessions for the threads of reconciles.
