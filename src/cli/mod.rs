@@ -24,6 +24,7 @@ mod spool;
 pub mod spool_args;
 mod spool_replay;
 mod status;
+mod status_accounts;
 mod store;
 mod symbols;
 pub mod sync_orders;

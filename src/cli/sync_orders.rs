@@ -19,6 +19,7 @@ use crate::store::reconcile::Exposure;
 use crate::user_data::reconcile::conclusion::Drift;
 use crate::user_data::reconcile::runner::Lease;
 use crate::user_data::reconcile::sync::{SyncOrders, SyncReport};
+use crate::user_data::reconcile::venue_clock::VenueClock;
 
 /// What `sync-orders --help` teaches.
 pub const SYNC_ORDERS: &str = "\
@@ -27,12 +28,12 @@ same rules as the worker's, in the database itself, so that it works while no da
 database are recorded and left alone. Nothing is ever placed or cancelled.
 
 A running daemon does the same every user_data.sync_orders_s and holds the lease while it does; then this command says so
-and does nothing. About 110 REST weight an account: see `check` for how long a round takes.
+and does nothing. About 120 REST weight an account: see `check` for how long a round takes.
 
 Exit code 0: done. 1: an account could not be compared; the others were. 75: somebody else holds the lease.
 
 --json prints one object: accounts [{account, drift [{order, exchange_order_id, symbol, local, venue}], missed, audited,
-unknown, intents, error}], dry_run.";
+unknown, unplaced, intents, error}], dry_run.";
 
 /// `sync-orders`
 #[derive(Args, Clone, Debug, Default)]
@@ -61,6 +62,7 @@ struct AccountReport {
     missed: usize,
     audited: usize,
     unknown: Vec<String>,
+    unplaced: Vec<String>,
     intents: Vec<&'static str>,
     error: Option<String>,
 }
@@ -107,6 +109,7 @@ pub(super) fn run(loaded: &Loaded, args: &SyncOrdersArgs) -> Result<Exit, Comman
         cipher: &cipher,
         meter: &meter,
         clock: &clock,
+        venue_clock: VenueClock::default(),
         policy: work_wiring::policy(settings)?,
         epoch,
     };
@@ -143,7 +146,8 @@ impl AccountReport {
             venue: drift.venue,
         });
         let drift = drift.collect();
-        AccountReport { account, drift, missed, audited, unknown: conclusion.unknown, intents, error: None }
+        let (unknown, unplaced) = (conclusion.unknown, conclusion.unplaced);
+        AccountReport { account, drift, missed, audited, unknown, unplaced, intents, error: None }
     }
 }
 
@@ -175,6 +179,9 @@ impl Report {
             }
             for id in &account.unknown {
                 add(format_args!("  the venue does not know the order {id} any more"));
+            }
+            for id in &account.unplaced {
+                add(format_args!("  the venue never had the order with the client id {id}"));
             }
             for intent in &account.intents {
                 add(format_args!("  intent {intent}"));

@@ -127,6 +127,7 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
         let what = Refusal::Blocked { status: http };
         status.alarms.push(format!("{what}; reconciles wait for {left} s"));
     }
+    status.alarms.extend(reconcile.clock_warning.clone());
     if let Some(warning) = &reconcile.meter_warning {
         status.alarms.push(warning.clone());
     }
@@ -142,6 +143,7 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
         waiting: reconcile.waiting as u64,
         running: reconcile.running as u64,
         degraded: reconcile.degraded.len() as u64,
+        switched_off: reconcile.switched_off as u64,
         gaps_closed: reconcile.gaps_closed,
         recovered: reconcile.recovered,
         sync_rounds: reconcile.rounds,
@@ -154,5 +156,6 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
         weight_limit: u64::from(reconcile.meter.limit),
         banned_s: reconcile.meter.banned_for.as_secs(),
         held_s: reconcile.meter.reconcile_held_for.as_secs(),
+        venue_ahead_ms: reconcile.venue_ahead_ms,
     });
 }

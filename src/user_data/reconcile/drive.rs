@@ -1,6 +1,6 @@
 //! Drives a [`Plan`] to its end: each read behind the weight meter, refusals as what they are.
 //!
-//! A refusal about the address goes into the meter, which then says when to go on; a busy venue and a broken connection are
+//! A refusal about the address goes into the meter, which then says when to go on; one about the clock has the venue's asked; a busy venue and a broken connection are
 //! tried again; everything else ends the reconcile with a sentence, to be tried again later. Blocks: for reconcile threads.
 
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use std::time::Duration;
 use super::meter_file::SharedMeter;
 use super::plan::{Next, Plan, PlanError};
 use super::ports::{AccountRest, Credentials};
+use super::venue_clock::VenueClock;
 use crate::domain::limits::{RECONCILE_METER_WAIT_MAX, RECONCILE_TRIES};
-use crate::domain::{Clock, Mono};
+use crate::domain::{Clock, Mono, Now};
 use crate::exchange::binance::account_answers::AnswerError;
 use crate::exchange::binance::listen_key::Refusal;
+use crate::exchange::binance::server_time::{SERVER_TIME_WEIGHT, read_server_time};
 use crate::user_data::weight_meter::{Call, WeightClass, WeightPermit};
 
 /// How often a wait looks whether it is to be broken off.
@@ -48,6 +50,8 @@ pub struct Driver<'a> {
     pub class: WeightClass,
     /// By this clock.
     pub clock: &'a dyn Clock,
+    /// And, towards the venue, by its own.
+    pub venue_clock: &'a VenueClock,
     /// Whether to go on.
     pub goes_on: &'a dyn Fn() -> bool,
 }
@@ -60,7 +64,7 @@ impl Driver<'_> {
     pub fn run(&self, plan: &mut Plan) -> Result<(), Unfinished> {
         let mut tries = 0;
         loop {
-            let ask = match plan.poll(self.clock.now()) {
+            let ask = match plan.poll(self.venue_now()) {
                 Next::Ask(ask) => ask,
                 Next::Wait(until) => {
                     self.wait_until(until)?;
@@ -70,13 +74,13 @@ impl Driver<'_> {
             };
             let read = ask.read();
             let call = self.wait_for_weight(read.weight())?;
-            let answer = self.rest.read(&read, self.credentials, self.clock.now().wall);
+            let answer = self.rest.read(&read, self.credentials, self.venue_now().wall);
             let now = self.clock.now();
             let refusal = match &answer {
                 Err(sentence) => Err(sentence.clone()),
                 Ok(answer) => {
                     let retry_after = answer.retry_after.as_deref();
-                    let taken = plan.handle_answer(answer.status, &answer.body, retry_after, now);
+                    let taken = plan.handle_answer(answer.status, &answer.body, retry_after, self.venue_clock.at(now));
                     let refusal = match &taken {
                         Err(PlanError::Answer(AnswerError::Refused(refusal))) => Some(*refusal),
                         _ => None,
@@ -99,12 +103,47 @@ impl Driver<'_> {
                 Ok(refusal @ Refusal::Overload { .. }) if tries < RECONCILE_TRIES => {
                     refusal.pause(tries, now.wall.as_millis())
                 }
+                Ok(Refusal::Clock) if tries < RECONCILE_TRIES => {
+                    self.ask_clock()?.map_err(Unfinished::because)?;
+                    Duration::ZERO
+                }
                 Err(_) if tries < RECONCILE_TRIES => Duration::from_secs(1 << tries.min(4)),
                 Ok(refusal) => return Err(Unfinished::because(sentence(*refusal))),
                 Err(sentence) => return Err(Unfinished::because(format!("the venue does not answer: {sentence}"))),
             };
             self.wait_until(now.mono.plus(pause))?;
         }
+    }
+
+    fn venue_now(&self) -> Now {
+        self.venue_clock.at(self.clock.now())
+    }
+
+    /// Asks the venue for its clock; a sentence where it does not tell.
+    ///
+    /// # Errors
+    /// [`Unfinished`]: there is no weight, or nothing more is to be asked.
+    pub fn ask_clock(&self) -> Result<Result<(), String>, Unfinished> {
+        let call = self.wait_for_weight(SERVER_TIME_WEIGHT)?;
+        let asked = self.clock.now();
+        let answer = match self.rest.server_time() {
+            Ok(answer) => answer,
+            Err(sentence) => return Ok(Err(format!("the venue does not tell its clock: {sentence}"))),
+        };
+        let now = self.clock.now();
+        let told = read_server_time(answer.status, &answer.body, answer.retry_after.as_deref());
+        let refusal = match &told {
+            Err(AnswerError::Refused(refusal)) => Some(*refusal),
+            _ => None,
+        };
+        self.meter.handle_answer(call, answer.used_weight, refusal, now);
+        Ok(match told {
+            Ok(time_ms) => {
+                self.venue_clock.handle_told(time_ms, asked.mono, now.mono);
+                Ok(())
+            }
+            Err(error) => Err(format!("the venue does not tell its clock: {error}")),
+        })
     }
 
     fn wait_for_weight(&self, weight: u32) -> Result<Call, Unfinished> {

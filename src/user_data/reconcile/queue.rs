@@ -178,13 +178,15 @@ impl ReconcileQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::reconcile::Standing;
 
     fn at(seconds: u64) -> Now {
         Now { mono: Mono::from_nanos(seconds * 1_000_000_000), wall: Wall::default() }
     }
 
     fn gaps(account_id: i64, newest_id: i64, since_s: i64) -> WaitingGaps {
-        WaitingGaps { account_id, gaps: 1, newest_id, waiting_since: Wall::from_millis(since_s * 1_000) }
+        let waiting_since = Wall::from_millis(since_s * 1_000);
+        WaitingGaps { account_id, gaps: 1, newest_id, waiting_since, standing: Standing::Streamed }
     }
 
     fn exposed(account_id: i64) -> Exposure {

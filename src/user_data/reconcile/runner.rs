@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,14 +19,18 @@ use super::ports::AccountRest;
 use super::queue::{ReconcileQueue, Task};
 use super::run::{Found, Outlet, Run};
 use super::status::ReconcileStatus;
+use super::venue_clock::VenueClock;
 use crate::domain::limits::{RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
 use crate::domain::{Clock, Mono, Random};
 use crate::spool::AccountId;
 use crate::store::WorkStore;
+use crate::store::reconcile::{GapVerdict, Standing};
 use crate::user_data::control::ports::ColumnCipher;
 use crate::user_data::registry::Accounts;
 use crate::user_data::spooler::RecoveredLink;
 
+/// The note of gaps that nobody can close any more.
+const REMOVED: &str = "the account was removed before what was missed could be read";
 /// How often a thread without work looks for some.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -35,6 +40,7 @@ pub struct ReconcileConfig {
     /// `api_systems.canonical` of the venue.
     pub canonical: String,
     /// Whether local orders that do not show what was heard are told again: not in shadow mode, where none is ever changed.
+    /// At the start; see [`Reconciler::set_heals`].
     pub heals: bool,
     /// From one round of the safety net to the next; `None`: there is none.
     pub sync_every: Option<Duration>,
@@ -81,6 +87,8 @@ struct Shared {
     synced: Count,
     rows: Count,
     clock: Arc<dyn Clock>,
+    venue_clock: VenueClock,
+    heals: AtomicBool,
 }
 
 struct Core {
@@ -119,8 +127,22 @@ impl Reconciler {
             is_stopping: false,
         };
         let (core, wake) = (Mutex::new(core), Condvar::new());
-        let shared =
-            Arc::new(Shared { core, wake, config, rest, cipher, meter, accounts, recovered, synced, rows, clock });
+        let (venue_clock, heals) = (VenueClock::default(), AtomicBool::new(config.heals));
+        let shared = Arc::new(Shared {
+            core,
+            wake,
+            config,
+            rest,
+            cipher,
+            meter,
+            accounts,
+            recovered,
+            synced,
+            rows,
+            clock,
+            venue_clock,
+            heals,
+        });
         let mut reconciler = Reconciler { shared: Arc::clone(&shared), threads: Vec::new() };
         for number in 0..RECONCILE_THREADS {
             let (shared, store) = (Arc::clone(&shared), store());
@@ -156,9 +178,17 @@ impl Reconciler {
                 ..core.status.clone()
             }
         };
-        status.meter = self.shared.meter.status(self.shared.clock.now());
+        let now = self.shared.clock.now();
+        status.venue_ahead_ms = self.shared.venue_clock.ahead_ms(now);
+        status.clock_warning = self.shared.venue_clock.warning(now);
+        status.meter = self.shared.meter.status(now);
         status.meter_warning = self.shared.meter.warning();
         status
+    }
+
+    /// As [`ReconcileConfig::heals`], from the next reconcile on: the allowlist may change while the process runs.
+    pub fn set_heals(&self, heals: bool) {
+        self.shared.heals.store(heals, Ordering::Relaxed);
     }
 
     /// Tells the threads to end; what they were at is outstanding, and begins anew with the next start.
@@ -220,13 +250,24 @@ impl Shared {
     fn look(&self, core: &mut MutexGuard<'_, Core>, store: &mut WorkStore) {
         let canonical = &self.config.canonical;
         let look = MutexGuard::unlocked(core, || {
-            store.run(|tables| Ok((tables.gaps_waiting()?, tables.exposures(canonical)?)))
+            let now = self.clock.now().wall;
+            store.run(|tables| {
+                let gaps = tables.gaps_waiting(canonical)?;
+                for of in gaps.iter().filter(|of| of.standing == Standing::Removed) {
+                    let verdict = GapVerdict { outcome: Some("account_removed"), note: REMOVED, recovered: 0, at: now };
+                    let count = tables.give_up_gaps(of.account_id, &verdict)?;
+                    tracing::warn!(account = of.account_id, "{count} gaps of a removed account stay unread");
+                }
+                Ok((gaps, tables.exposures(canonical)?))
+            })
         });
         let now = self.clock.now();
         core.look_at = now.mono.plus(RECONCILE_LOOK_EVERY);
         match look {
             Ok((gaps, exposed)) => {
                 core.status.database_fault = None;
+                core.status.switched_off = gaps.iter().filter(|of| of.standing == Standing::SwitchedOff).count();
+                let gaps: Vec<_> = gaps.into_iter().filter(|of| of.standing == Standing::Streamed).collect();
                 core.queue.handle_look(&gaps, &exposed);
                 self.tend_round(core);
             }
@@ -271,12 +312,13 @@ impl Shared {
         let mut run = Run {
             account,
             canonical: &self.config.canonical,
-            heals: self.config.heals,
+            heals: self.heals.load(Ordering::Relaxed),
             store,
             rest: &*self.rest,
             cipher: &*self.cipher,
             meter: &self.meter,
             clock: &*self.clock,
+            venue_clock: &self.venue_clock,
             goes_on: &goes_on,
         };
         let outlet = Outlet { link: &self.recovered, synced: &self.synced };

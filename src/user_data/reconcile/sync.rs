@@ -11,6 +11,7 @@ use super::drive::Unfinished;
 use super::meter_file::SharedMeter;
 use super::ports::AccountRest;
 use super::run::Run;
+use super::venue_clock::VenueClock;
 use crate::domain::Clock;
 use crate::store::reconcile::Exposure;
 use crate::store::work::End;
@@ -35,6 +36,8 @@ pub struct SyncOrders<'a> {
     pub meter: &'a SharedMeter,
     /// The process's clock.
     pub clock: &'a dyn Clock,
+    /// The venue's, as far as it is known.
+    pub venue_clock: VenueClock,
     /// What events may do.
     pub policy: Policy,
     /// This run's: 128 random bits, in place of a spool's.
@@ -78,6 +81,7 @@ impl SyncOrders<'_> {
             cipher: self.cipher,
             meter: self.meter,
             clock: self.clock,
+            venue_clock: &self.venue_clock,
             goes_on: &|| true,
         };
         let found = run.sync_orders(None).map_err(|unfinished| match unfinished {
