@@ -37,7 +37,7 @@ const CRATE_ROOMS: &[(&str, &[&str])] = &[
     ("hyper", &["ops"]),
     ("tokio", &["ops"]),
     ("rcgen", &["sim"]),
-    ("rustix", &["domain", "spool", "cli"]),
+    ("rustix", &["domain", "spool", "daemon", "cli"]),
     ("crc32fast", &["spool"]),
     ("clap", &["cli"]),
 ];

@@ -106,7 +106,7 @@ impl World {
         let rows = add_accounts(&sim, &settings, &path);
         let (clock, mut random): (Arc<dyn Clock>, _) = (Arc::new(SystemClock::start()), Random::from_seed(7));
         let gate = wiring::connect_gate(&settings, &mut random);
-        let mut config = account_wiring::account_role(&settings, "test", gate).unwrap();
+        let mut config = account_wiring::account_role(&settings, "test", gate, &*clock).unwrap();
         let (sink, queue) = in_process_queue();
         config.sink = Box::new(sink);
         config.host.rotate_after = rotate_after;

@@ -9,6 +9,7 @@ use super::exit::{CommandError, Exit};
 use super::store::AnyStore;
 use super::{Loaded, seed};
 use crate::daemon::account_wiring;
+use crate::daemon::machine_clock::machine_clock;
 use crate::domain::limits::{KEY_CREATE_SPACING, RECONCILE_WEIGHT_USUAL, SYNC_WEIGHT_USUAL};
 use crate::domain::time::{Clock as _, SystemClock};
 use crate::domain::{Now, Venue, Wall};
@@ -164,7 +165,8 @@ impl Text {
         let limit = ConnectLimit::new(net.connects_per_window as usize, net.connect_window);
         // A file that is not there stays so: nobody has connected yet.
         let file = net.connect_file.exists().then(|| net.connect_file.clone());
-        let now: Now = SystemClock::start().now();
+        let clock = SystemClock::start();
+        let now: Now = clock.now();
         let window = SharedWindow::new(file, limit, seed()?);
         let (of_exposed, time) = window.times_to_all(exposed, accounts - exposed, now);
         self.line(format_args!(
@@ -182,7 +184,7 @@ impl Text {
         ));
         if settings.user_data.reconcile {
             let file = net.weight_file.exists().then(|| net.weight_file.clone());
-            let meter = SharedMeter::new(file, net.rest_weight, seed()?);
+            let meter = SharedMeter::new(file, net.rest_weight, seed()?, machine_clock(&clock));
             let reconciled = meter.time_for(WeightClass::Reconcile, RECONCILE_WEIGHT_USUAL, accounts as u64, now);
             let round = meter.time_for(WeightClass::SyncOrders, SYNC_WEIGHT_USUAL, accounts as u64, now);
             self.line(format_args!(

@@ -80,8 +80,8 @@ pub(super) fn run(loaded: &Loaded, args: &SyncOrdersArgs) -> Result<Exit, Comman
     let keys = keys.map_err(|error| CommandError::new(Exit::Config, format!("user_data.app_key: {error}")))?;
     let cipher = LaravelColumns(Encrypter::new(keys, settings.user_data.cipher));
     let rest = reconcile_wiring::account_rest(settings)?;
-    let meter = reconcile_wiring::meter(settings, seed()?);
     let clock = SystemClock::start();
+    let meter = reconcile_wiring::meter(settings, seed()?, &clock);
     let mut epoch = [0; 16];
     getrandom::fill(&mut epoch).map_err(|error| CommandError::new(Exit::Software, error.to_string()))?;
     let mut sync = SyncOrders {

@@ -9,10 +9,10 @@ use super::control_ports::{BinanceListenKeyRest, LaravelColumns};
 use super::reconcile_wiring;
 use super::venue_memory::VenueMemory;
 use super::wiring::{self, BadSetting, bad};
-use crate::domain::Venue;
 use crate::domain::limits::{
     LISTEN_KEY_CALL_MAX, SPOOL_IN_FLIGHT_MAX, SPOOL_RESERVE_BYTES, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX,
 };
+use crate::domain::{Clock, Venue};
 use crate::event_loop::ConnectGate;
 use crate::exchange::binance::private_url::{Spelling, SpellingChoice};
 use crate::ops::encrypter::Encrypter;
@@ -30,7 +30,7 @@ use crate::user_data::key_schedule::Pace;
 /// The class name in jobs of the in-process queue, whose consumer reads the member `kraite`.
 const IN_PROCESS_CLASS: &str = "Kraite\\Streams\\UserDataEvent";
 
-/// Everything that the role needs.
+/// Everything that the role needs; `clock` is the one that it will run by.
 ///
 /// # Errors
 /// [`BadSetting`], the first one found.
@@ -38,6 +38,7 @@ pub fn account_role(
     settings: &Settings,
     command: &str,
     gate: Arc<dyn ConnectGate>,
+    clock: &dyn Clock,
 ) -> Result<AccountRoleConfig, BadSetting> {
     let user_data = &settings.user_data;
     let store_url = wiring::store_url(settings)?;
@@ -108,7 +109,7 @@ pub fn account_role(
         audited: Arc::default(),
         applied: Box::new(AppliedLook::new(looking)),
         batch: (settings.queue.batch, settings.queue.age),
-        meter: Arc::new(reconcile_wiring::meter(settings, u64::from_le_bytes(instance))),
+        meter: Arc::new(reconcile_wiring::meter(settings, u64::from_le_bytes(instance), clock)),
         reconcile: reconcile_wiring::reconcile_role(settings, command)?,
     })
 }

@@ -20,6 +20,9 @@ use crate::user_data::weight_meter::{WeightClass, WeightPermit};
 /// The venue's counter of this address's weight in the current minute (facts/binance.md §6).
 const USED_WEIGHT_HEADER: &str = "x-mbx-used-weight-1m";
 
+/// The venue's status for a ban (facts/binance.md §3).
+const BANNED: u16 = 418;
+
 /// Listen-key calls to one REST base.
 #[derive(Clone, Debug)]
 pub struct BinanceListenKeyRest {
@@ -64,16 +67,21 @@ pub struct MeteredListenKeyRest {
 impl ListenKeyRest for MeteredListenKeyRest {
     fn ask(&self, call: KeyCall, api_key: &ApiKey) -> Result<VenueAnswer, String> {
         let now = self.clock.now();
-        if let WeightPermit::At(at) = self.meter.permit(WeightClass::Keys, LISTEN_KEY_WEIGHT, now) {
-            return Err(format!("the venue has banned this address for {} s", at.since(now.mono).as_secs() + 1));
-        }
+        let counted = match self.meter.permit(WeightClass::Keys, LISTEN_KEY_WEIGHT, now) {
+            WeightPermit::Now(counted) => counted,
+            // What the venue would say, and a call that would make it longer is spared: the keys' schedule waits for the end.
+            WeightPermit::At(at) => {
+                let left = Some((at.since(now.mono).as_secs() + 1).to_string());
+                return Ok(VenueAnswer { status: BANNED, body: Vec::new(), retry_after: left, used_weight: None });
+            }
+        };
         let mut answer = self.rest.ask(call, api_key)?;
         let retry_after = answer.retry_after.as_deref();
         let refusal = match call {
             KeyCall::Create => read_listen_key(answer.status, &answer.body, retry_after).err(),
             KeyCall::Extend => read_extension(answer.status, &answer.body, retry_after).err(),
         };
-        self.meter.handle_answer(answer.used_weight, refusal, self.clock.now());
+        self.meter.handle_answer(counted, answer.used_weight, refusal, self.clock.now());
         answer.used_weight = answer.used_weight.map(|used| in_proportion(used, self.meter.status(now).limit));
         Ok(answer)
     }

@@ -10,7 +10,8 @@
 //! - [`price_role`], [`account_role`] and [`work_role`] start, show and stop their threads; [`memory_plan`] adds up what they may hold.
 //! - [`price_consumer`] and [`account_consumer`] stand between a loop and its intake, [`telemetry`] is what the price loop
 //!   tells others, `spelling_memory` knows after a restart which private URL delivered and `venue_memory` which number the
-//!   venue has, `applied_look` says what of a rewound spool is done, [`shown`] hands what is shown to the page.
+//!   venue has, `applied_look` says what of a rewound spool is done, [`shown`] hands what is shown to the page,
+//!   [`machine_clock`] is the time that the processes of a machine share.
 //!
 //! May import everything but `sim` and `cli`.
 
@@ -21,6 +22,7 @@ mod account_threads;
 pub mod account_wiring;
 mod applied_look;
 pub mod control_ports;
+pub mod machine_clock;
 pub mod memory_plan;
 pub mod price_consumer;
 pub mod price_role;

@@ -116,7 +116,7 @@ pub fn run(
     let price_config = mode.has_prices().then(|| price_config(&settings, mode, &gate)).transpose()?;
     let account_config = mode
         .has_accounts()
-        .then(|| account_wiring::account_role(&settings, mode.as_str(), Arc::clone(&gate)))
+        .then(|| account_wiring::account_role(&settings, mode.as_str(), Arc::clone(&gate), &*clock))
         .transpose()?;
     let embedded =
         account_config.as_ref().and_then(|config| Some((config.queue.clone()?, Arc::clone(&config.audited))));

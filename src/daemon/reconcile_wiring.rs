@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::control_ports::BinanceAccountRest;
+use super::machine_clock::machine_clock;
 use super::wiring::{self, BadSetting, bad};
-use crate::domain::Venue;
 use crate::domain::limits::ACCOUNT_READ_MAX;
+use crate::domain::{Clock, Venue};
+use crate::exchange::binance::listen_key::Refusal;
 use crate::ops::status::{DriftStatus, ReconcileStatus, RepairStatus, UserDataStatus, iso};
 use crate::ops::{RestClient, Settings};
 use crate::store::user_data::UserDataOptions;
@@ -30,10 +32,11 @@ pub struct ReconcileRole {
     pub rest: Arc<dyn AccountRest>,
 }
 
-/// The weight meter of this machine's address. `instance` is drawn at random.
+/// The weight meter of this machine's address, for the process that `clock` belongs to. `instance` is drawn at random.
 #[must_use]
-pub fn meter(settings: &Settings, instance: u64) -> SharedMeter {
-    SharedMeter::new(Some(settings.net.weight_file.clone()), settings.net.rest_weight, instance)
+pub fn meter(settings: &Settings, instance: u64, clock: &dyn Clock) -> SharedMeter {
+    let file = Some(settings.net.weight_file.clone());
+    SharedMeter::new(file, settings.net.rest_weight, instance, machine_clock(clock))
 }
 
 /// The safety net's lease of this database, whose holder is named after `command`.
@@ -121,6 +124,15 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
     }
     if let Some(fault) = &reconcile.database_fault {
         status.alarms.push(format!("reconciles wait for the database: {fault}"));
+    }
+    if !reconcile.meter.banned_for.is_zero() {
+        let left = reconcile.meter.banned_for.as_secs() + 1;
+        status.alarms.push(format!("the venue has banned this address: nothing is asked over REST for {left} s"));
+    }
+    if let Some((http, left)) = reconcile.meter.blocked {
+        let left = left.as_secs() + 1;
+        let what = Refusal::Blocked { status: http };
+        status.alarms.push(format!("{what}; reconciles wait for {left} s"));
     }
     status.alarms.extend(reconcile.clock_warning.clone());
     if let Some(warning) = &reconcile.meter_warning {

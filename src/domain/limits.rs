@@ -323,14 +323,19 @@ pub const LISTEN_KEY_DOUBT_AFTER: Duration = Duration::from_secs(50 * 60);
 pub const KEEP_ALIVE_FRESH: Duration = Duration::from_secs(60);
 /// After a keep-alive that failed the next account's comes this soon, so that one bad account leaves no hole of two minutes.
 pub const KEEP_ALIVE_SECOND_TRY: Duration = Duration::from_secs(5);
-/// Between two keep-alives: 600 weight a minute at most, a quarter of the venue's 2,400 (facts/binance.md §3).
-pub const KEEP_ALIVE_SPACING: Duration = Duration::from_millis(100);
+/// Between two keep-alives: 240 weight a minute at most, a tenth of the venue's 2,400 (facts/binance.md §3); 6,000 accounts
+/// are extended every 25 minutes.
+pub const KEEP_ALIVE_SPACING: Duration = Duration::from_millis(250);
 /// Between two requests for a new key, the incumbent's stagger: 240 weight a minute at most.
 pub const KEY_CREATE_SPACING: Duration = Duration::from_millis(250);
-/// Used weight of this address above which no new keys are asked for until the minute is over: 80 % of 2,400.
-pub const WEIGHT_BUSY: u32 = 1_920;
-/// … and above which keep-alives wait too: 95 %. A minute's wait costs a key nothing, a ban does.
-pub const WEIGHT_FULL: u32 = 2_280;
+/// Listen-key calls that one process makes in a [`WEIGHT_WINDOW`] at most.
+pub const KEY_CALLS_PER_WINDOW: u32 = (WEIGHT_WINDOW.as_millis() / KEEP_ALIVE_SPACING.as_millis()
+    + WEIGHT_WINDOW.as_millis() / KEY_CREATE_SPACING.as_millis()) as u32;
+/// Used weight of this address from which on no new keys are asked for until the minute is over: 95 % of 2,400, which
+/// reconciles and keys of this program do not reach together. So no key waits behind a reconcile, only behind others' calls.
+pub const WEIGHT_BUSY: u32 = 2_281;
+/// … and from which on keep-alives wait too. A minute's wait costs a key nothing, a ban does.
+pub const WEIGHT_FULL: u32 = 2_340;
 /// Between two new keys of one account when keys keep dying young (facts/binance.md §7, go-binance #510); doubles.
 pub const RENEWAL_SPACING_MIN: Duration = Duration::from_secs(10);
 /// See [`RENEWAL_SPACING_MIN`].
@@ -696,10 +701,13 @@ pub const LISTEN_KEY_WEIGHT: u32 = 1;
 pub const WEIGHT_LIMIT: u32 = 2_400;
 /// The span over which weight is summed.
 pub const WEIGHT_WINDOW: Duration = Duration::from_secs(60);
-/// Of the limit, what reconciles may fill up to: the rest is for listen keys.
-pub const WEIGHT_RECONCILE_PERCENT: u32 = 80;
+/// Of the limit, what reconciles may fill up to. The rest is for listen keys at their quickest, and 5 % for what nobody
+/// counts here.
+pub const WEIGHT_RECONCILE_PERCENT: u32 = 75;
 /// Of the limit, what the safety net may fill up to: the rest is for reconciles and keys.
 pub const WEIGHT_SYNC_PERCENT: u32 = 50;
+/// After so long an unanswered call can no more be counted by the venue: the longest deadline of a call.
+pub const WEIGHT_ANSWER_MAX: Duration = ACCOUNT_READ_MAX;
 /// A 429's pause is believed up to here: a day's would be a mistake of ours.
 pub const WEIGHT_HOLD_MAX: Duration = Duration::from_secs(3_600);
 /// Calls of a window that are counted one by one: every call of weight 1 that fits.
@@ -732,6 +740,11 @@ const _: () = assert!(PAUSED_MAX.as_secs() < SPARSE_BACKSTOP.as_secs());
 const _: () = assert!(CLIENT_TEXT_LEN_MAX <= OUTBOUND_MAX && 2 * OUTBOUND_MAX < OUTBOUND_HARD_MAX);
 const _: () = assert!(USER_DATA_MESSAGE_MAX * 8 <= PARKING_POOL_DEFAULT);
 const _: () = assert!(LISTEN_KEY_DOUBT_AFTER.as_secs() < LISTEN_KEY_LIFE.as_secs() && WEIGHT_BUSY < WEIGHT_FULL);
+const _: () = assert!(
+    WEIGHT_LIMIT * WEIGHT_RECONCILE_PERCENT / 100 + LISTEN_KEY_WEIGHT * KEY_CALLS_PER_WINDOW < WEIGHT_BUSY
+        && WEIGHT_FULL < WEIGHT_LIMIT
+);
+const _: () = assert!(LISTEN_KEY_CALL_MAX.as_secs() <= WEIGHT_ANSWER_MAX.as_secs());
 const _: () = assert!(BLOCKED_HOLD_MAX.as_secs() * 4 < LISTEN_KEY_LIFE.as_secs());
 
 const _: () = assert!(WORK_STOP_DRAIN.as_secs() < STOP_MAX.as_secs() && WORK_IDLE_MAX.as_secs() < 1);

@@ -16,4 +16,4 @@ pub use instrument::{Instrument, Venue};
 pub use layer::Layer;
 pub use price_text::{BadPrice, ColumnScale, PriceText};
 pub use random::Random;
-pub use time::{Clock, Mono, Now, Wall};
+pub use time::{Clock, MachineClock, Mono, Now, Wall};

@@ -114,6 +114,16 @@ pub struct Now {
     pub wall: Wall,
 }
 
+/// The clock that all processes of a machine share, and how a process's own stands to it. It never jumps; it may stand still
+/// while the machine sleeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MachineClock {
+    /// Which boot, and which namespace of clocks: only where these are the same two processes' clocks are; 0 if unknown.
+    pub boot: u64,
+    /// What the machine's clock showed at [`Mono::ZERO`].
+    pub at_zero: Duration,
+}
+
 /// Where `now` comes from: the system's clocks, or a test's.
 pub trait Clock: Send + Sync {
     /// Both clocks at this moment.

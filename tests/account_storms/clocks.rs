@@ -120,7 +120,7 @@ impl World {
             Arc::new(SetClock { system: SystemClock::start(), mono_s: AtomicU64::new(0), wall_s: AtomicI64::new(0) });
         let (shared, mut random): (Arc<dyn Clock>, _) = (Arc::clone(&clock) as _, Random::from_seed(7));
         let gate = wiring::connect_gate(&settings, &mut random);
-        let mut config = account_wiring::account_role(&settings, "test", gate).unwrap();
+        let mut config = account_wiring::account_role(&settings, "test", gate, &*clock).unwrap();
         let (sink, queue) = in_process_queue();
         config.sink = Box::new(sink);
         let role = AccountRole::start(config, shared, random.fork()).unwrap();

@@ -102,7 +102,8 @@ impl PrivateHalf {
         breaks: Option<Check>,
     ) -> Result<PrivateHalf, CommandError> {
         let rows = add_accounts(sim, settings)?;
-        let mut config = account_wiring::account_role(settings, "demo", wiring::connect_gate(settings, random))?;
+        let gate = wiring::connect_gate(settings, random);
+        let mut config = account_wiring::account_role(settings, "demo", gate, &**clock)?;
         let queue = config.queue.take().ok_or_else(|| {
             CommandError::new(Exit::Software, "the settings of the demo name a queue outside of this process")
         })?;

@@ -364,7 +364,7 @@ const KEYS: &[Key] = &[
         whole!(u32, net.rest_weight),
         &[
             "REST weight of this machine's address in a minute. 2400 is Binance's, for USDⓈ-M and COIN-M together: more is an",
-            "address banned. Reconciles fill it up to 80 %, the safety net up to 50 %; listen keys always have room.",
+            "address banned. Reconciles fill it up to 75 %, the safety net up to 50 %; listen keys always have room.",
         ],
     ),
     text(

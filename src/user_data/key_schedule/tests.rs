@@ -287,7 +287,7 @@ fn calls_that_were_out_together_are_one_refusal() {
 
 #[test]
 fn used_weight_holds_back_new_keys_first() {
-    for (used, creates_at, keeps_at) in [(1_919, 10, 10), (1_920, 61, 10), (2_279, 61, 10), (2_280, 61, 61)] {
+    for (used, creates_at, keeps_at) in [(2_280, 10, 10), (2_281, 61, 10), (2_339, 61, 10), (2_340, 61, 61)] {
         let mut rig = Rig::started(1);
         rig.ms = 10_000;
         let now = rig.now();

@@ -16,7 +16,7 @@ use crate::domain::{Clock, Mono, Now};
 use crate::exchange::binance::account_answers::AnswerError;
 use crate::exchange::binance::listen_key::Refusal;
 use crate::exchange::binance::server_time::{SERVER_TIME_WEIGHT, read_server_time};
-use crate::user_data::weight_meter::{WeightClass, WeightPermit};
+use crate::user_data::weight_meter::{Call, WeightClass, WeightPermit};
 
 /// How often a wait looks whether it is to be broken off.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -84,7 +84,7 @@ impl Driver<'_> {
                 Next::Finished => return plan.check().map_err(Unfinished::because),
             };
             let read = ask.read();
-            self.wait_for_weight(read.weight())?;
+            let call = self.wait_for_weight(read.weight())?;
             let answer = self.rest.read(&read, self.credentials, self.venue_now().wall);
             let now = self.clock.now();
             let refusal = match &answer {
@@ -96,7 +96,7 @@ impl Driver<'_> {
                         Err(PlanError::Answer(AnswerError::Refused(refusal))) => Some(*refusal),
                         _ => None,
                     };
-                    self.meter.handle_answer(answer.used_weight, refusal, now);
+                    self.meter.handle_answer(call, answer.used_weight, refusal, now);
                     match (taken, refusal) {
                         (Ok(()), _) => {
                             tries = 0;
@@ -138,7 +138,7 @@ impl Driver<'_> {
     /// # Errors
     /// [`Unfinished`]: there is no weight, or nothing more is to be asked.
     pub fn ask_clock(&self) -> Result<Result<(), String>, Unfinished> {
-        self.wait_for_weight(SERVER_TIME_WEIGHT)?;
+        let call = self.wait_for_weight(SERVER_TIME_WEIGHT)?;
         let asked = self.clock.now();
         let answer = match self.rest.server_time() {
             Ok(answer) => answer,
@@ -150,7 +150,7 @@ impl Driver<'_> {
             Err(AnswerError::Refused(refusal)) => Some(*refusal),
             _ => None,
         };
-        self.meter.handle_answer(answer.used_weight, refusal, now);
+        self.meter.handle_answer(call, answer.used_weight, refusal, now);
         Ok(match told {
             Ok(time_ms) => {
                 self.venue_clock.handle_told(time_ms, asked.mono, now.mono);
@@ -160,18 +160,27 @@ impl Driver<'_> {
         })
     }
 
-    fn wait_for_weight(&self, weight: u32) -> Result<(), Unfinished> {
+    fn wait_for_weight(&self, weight: u32) -> Result<Call, Unfinished> {
         let from = self.clock.now().mono;
         loop {
             let now = self.clock.now();
             match self.meter.permit(self.class, weight, now) {
-                WeightPermit::Now => return Ok(()),
+                WeightPermit::Now(call) => return Ok(call),
                 WeightPermit::At(at) if at.since(from) > RECONCILE_METER_WAIT_MAX => {
                     let status = self.meter.status(now);
-                    let sentence = if status.banned_for.is_zero() {
-                        format!("no REST weight is left: {} of {} are used", status.used, status.limit)
-                    } else {
-                        format!("the venue has banned this address for {} s", status.banned_for.as_secs() + 1)
+                    let seconds = |left: Duration| left.as_secs() + 1;
+                    let sentence = match status.blocked {
+                        _ if !status.banned_for.is_zero() => {
+                            format!("the venue has banned this address for {} s", seconds(status.banned_for))
+                        }
+                        Some((http, left)) => {
+                            format!("{}; tried again in {} s", Refusal::Blocked { status: http }, seconds(left))
+                        }
+                        None if !status.reconcile_held_for.is_zero() => {
+                            let left = seconds(status.reconcile_held_for);
+                            format!("the venue said that this address asks too much: reconciles wait for {left} s")
+                        }
+                        None => format!("no REST weight is left: {} of {} are used", status.used, status.limit),
                     };
                     return Err(Unfinished::Address(sentence.into()));
                 }

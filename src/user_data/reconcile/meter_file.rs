@@ -1,10 +1,11 @@
 //! The weight meter that all processes of a box share: the calls of the last minute in a small locked file.
 //!
-//! A line a call: wall-clock microseconds, the process's instance in hex, `c` and the weight; `u` and a number is what the
-//! venue's header told; `b` is a ban and `r` or `s` a class that a 429 stopped, whose stamps are the end. What this process
-//! did it remembers by its monotonic clock, so only others' calls depend on wall clocks; a call that lies in the future counts
-//! as of now, or not at all when it lies further ahead than a window. Lines that make no sense are left out. Without a usable
-//! file the meter is this process's own, and [`SharedMeter::warning`] says so; the file is tried again later.
+//! A line a call: the machine's boot and its monotonic microseconds, wall-clock microseconds, the process's instance, `c` and
+//! the weight; `u` and a number is what the venue's header told; `b` is a ban, `r` or `s` a class that a 429 stopped, `x` and a
+//! status what the firewall said, whose stamps are the end. Within a boot only the monotonic clock counts, so wall clocks may
+//! jump; the wall clock is for lines from before a boot, and leaves out what lies more than a window away. Lines that make no
+//! sense are left out. Without a usable file the meter is this process's own, and [`SharedMeter::warning`] says so; the file
+//! is tried again later.
 //!
 //! One file per source address: the venue counts by address.
 
@@ -18,14 +19,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::domain::limits::{
-    BAN_MAX, BLOCKED_HOLD_MAX, METER_FILE_RETRY, METER_LOCK_RETRY, WEIGHT_HOLD_MAX, WEIGHT_WINDOW, WEIGHTS_COUNTED_MAX,
+    BAN_MAX, BLOCKED_HOLD_MAX, METER_FILE_RETRY, METER_LOCK_RETRY, WEIGHT_ANSWER_MAX, WEIGHT_HOLD_MAX, WEIGHT_WINDOW,
+    WEIGHTS_COUNTED_MAX,
 };
-use crate::domain::{Mono, Now, Wall};
+use crate::domain::{MachineClock, Mono, Now, Wall};
 use crate::exchange::binance::listen_key::Refusal;
-use crate::user_data::weight_meter::{Spent, WeightClass, WeightMeter, WeightPermit};
+use crate::user_data::weight_meter::{Call, Spent, WeightClass, WeightMeter, WeightPermit};
 
 /// Bytes of the file that are looked at: every call of a full minute, and as much again of others' making.
 const FILE_LEN_MAX: u64 = 96 * WEIGHTS_COUNTED_MAX as u64;
+/// What two processes' readings of the machine's clock may differ by, generously.
+const CLOCKS_APART: Duration = Duration::from_secs(1);
 /// Letters of the classes that a 429 stops.
 const HELD: [(&str, WeightClass); 2] = [("r", WeightClass::Reconcile), ("s", WeightClass::SyncOrders)];
 
@@ -34,12 +38,14 @@ const HELD: [(&str, WeightClass); 2] = [("r", WeightClass::Reconcile), ("s", Wei
 pub struct SharedMeter {
     path: Option<PathBuf>,
     instance: u64,
+    machine: MachineClock,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// This process's calls, and what the venue said to anybody, on the shifted clock of [`shifted`].
+    /// This process's calls, and what the venue said to anybody, on the clock of
+    /// [`SharedMeter::machine_time`].
     own: WeightMeter,
     /// What others called, as of the last look.
     others: Vec<Spent>,
@@ -61,6 +67,8 @@ pub struct MeterStatus {
     pub banned_for: Duration,
     /// Reconciles are stopped for so long.
     pub reconcile_held_for: Duration,
+    /// The firewall lets nobody in for so long, with its status: 403 or 451.
+    pub blocked: Option<(u16, Duration)>,
 }
 
 /// Why the file gave no answer.
@@ -77,9 +85,10 @@ struct Line {
 
 impl SharedMeter {
     /// A meter of `limit` a minute over the file at `path`, which is made when it is missing; with `None`, this process's
-    /// own. `instance` tells this run of the process from any other: draw it at random.
+    /// own. `instance` tells this run of the process from any other: draw it at random. `machine` belongs to the clock
+    /// that every `now` comes from.
     #[must_use]
-    pub fn new(path: Option<PathBuf>, limit: u32, instance: u64) -> SharedMeter {
+    pub fn new(path: Option<PathBuf>, limit: u32, instance: u64, machine: MachineClock) -> SharedMeter {
         let state = State {
             own: WeightMeter::new(limit),
             others: Vec::new(),
@@ -87,13 +96,13 @@ impl SharedMeter {
             warning: None,
             file_not_before: Mono::ZERO,
         };
-        SharedMeter { path, instance, state: Mutex::new(state) }
+        SharedMeter { path, instance, machine, state: Mutex::new(state) }
     }
 
     /// May a call of `weight` begin? Counted where it may.
     pub fn permit(&self, class: WeightClass, weight: u32, now: Now) -> WeightPermit {
         let mut state = self.state.lock();
-        let at = shifted(now.mono);
+        let at = self.machine_time(now.mono);
         state.own.forget(at);
         let mut opened = None;
         if let Some(path) = &self.path
@@ -109,42 +118,42 @@ impl SharedMeter {
                 Err(Unusable::Broken(error)) => give_up(path, &mut state, &error, now),
             }
         }
-        let permit = state.all().permit(class, weight, at);
-        if permit == WeightPermit::Now {
-            state.own.record(Spent { at, weight });
-            state.is_news = true;
-        }
+        let permit = match state.all().permit(class, weight, at) {
+            WeightPermit::Now(_) => {
+                state.is_news = true;
+                WeightPermit::Now(state.own.begin(weight, at))
+            }
+            WeightPermit::At(at) => WeightPermit::At(self.process_time(at)),
+        };
         if let (Some((mut file, lines)), Some(path)) = (opened, &self.path)
             && state.is_news
         {
             self.save(path, &mut file, lines, &mut state, now);
         }
-        match permit {
-            WeightPermit::Now => WeightPermit::Now,
-            WeightPermit::At(at) => WeightPermit::At(unshifted(at)),
-        }
+        permit
     }
 
-    /// What an answer said: the header's number, and the refusal, if it was one. Other processes know it at once, where the
-    /// file is free.
-    pub fn handle_answer(&self, used: Option<u32>, refusal: Option<Refusal>, now: Now) {
+    /// What the answer to a call said: the header's number, and the refusal, if it was one. Other processes know a refusal at
+    /// once, where the file is free.
+    pub fn handle_answer(&self, call: Call, used: Option<u32>, refusal: Option<Refusal>, now: Now) {
         let mut state = self.state.lock();
-        let at = shifted(now.mono);
+        let at = self.machine_time(now.mono);
+        state.own.end(call, at);
         if let Some(used) = used {
-            state.own.handle_told(used, at);
+            state.own.handle_told(call, used, at);
         }
         if let Some(refusal) = refusal {
             let pause = refusal.pause(1, now.wall.as_millis());
             match refusal {
                 Refusal::Banned { .. } => state.own.handle_banned(at.plus(pause)),
-                Refusal::Limited { .. } => state.own.handle_limited(pause, at),
-                Refusal::Blocked { .. } => {
-                    HELD.iter().for_each(|(_, class)| state.own.hold(*class, at.plus(pause.min(BLOCKED_HOLD_MAX))));
+                Refusal::Limited { .. } => state.own.handle_limited(call, pause, at),
+                Refusal::Blocked { status } => {
+                    state.own.handle_blocked(status, at.plus(pause.min(BLOCKED_HOLD_MAX)));
                 }
                 _ => {}
             }
         }
-        state.is_news |= used.is_some() || refusal.is_some();
+        state.is_news = true;
         if let Some(path) = &self.path
             && refusal.is_some_and(Refusal::concerns_address)
             && now.mono >= state.file_not_before
@@ -162,7 +171,7 @@ impl SharedMeter {
             // A look only: a file that is busy or of no use leaves what is known.
             let _ = self.open(path, &mut state, now);
         }
-        let at = shifted(now.mono);
+        let at = self.machine_time(now.mono);
         let banned = state.own.banned_until(at).map_or(Duration::ZERO, |until| until.since(at));
         state.all().time_for(class, weight, n, at).max(banned)
     }
@@ -171,13 +180,14 @@ impl SharedMeter {
     #[must_use]
     pub fn status(&self, now: Now) -> MeterStatus {
         let state = self.state.lock();
-        let at = shifted(now.mono);
+        let at = self.machine_time(now.mono);
         let left = |until: Option<Mono>| until.map_or(Duration::ZERO, |until| until.since(at));
         MeterStatus {
             used: state.all().used(at),
             limit: state.own.limit(),
             banned_for: left(state.own.banned_until(at)),
             reconcile_held_for: left(state.own.held_until(WeightClass::Reconcile, at)),
+            blocked: state.own.blocked_until(at).map(|(until, status)| (status, until.since(at))),
         }
     }
 
@@ -185,6 +195,15 @@ impl SharedMeter {
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         self.state.lock().warning.clone()
+    }
+
+    /// The machine's monotonic clock, a window on: lines from before its start have a place, too.
+    fn machine_time(&self, mono: Mono) -> Mono {
+        mono.plus(self.machine.at_zero).plus(WEIGHT_WINDOW)
+    }
+
+    fn process_time(&self, at: Mono) -> Mono {
+        earlier(at, self.machine.at_zero.saturating_add(WEIGHT_WINDOW))
     }
 
     /// The file, locked until it is dropped, and others' calls; what the venue told others is taken over.
@@ -201,7 +220,7 @@ impl SharedMeter {
         }
         let mut bytes = Vec::new();
         (&file).take(FILE_LEN_MAX).read_to_end(&mut bytes).map_err(Unusable::Broken)?;
-        let at = shifted(now.mono);
+        let at = self.machine_time(now.mono);
         let mut lines = Vec::new();
         for line in String::from_utf8_lossy(&bytes).lines() {
             self.take_line(line, at, now.wall, state, &mut lines);
@@ -212,35 +231,57 @@ impl SharedMeter {
     }
 
     fn take_line(&self, line: &str, at: Mono, wall: Wall, state: &mut State, lines: &mut Vec<Line>) -> Option<()> {
-        let words: Vec<&str> = line.split(' ').collect();
-        let (&[stamp, instance, letter], number) = words.split_first_chunk::<3>()?;
-        let stamp: i64 = stamp.parse().ok()?;
-        let instance = u64::from_str_radix(Some(instance).filter(|word| word.len() == 16)?, 16).ok()?;
+        let mut words = line.split(' ');
+        let id = |word: &str| u64::from_str_radix(word, 16).ok().filter(|_| word.len() == 16);
+        let boot = id(words.next()?)?;
+        let (machine, stamp): (u64, i64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let instance = id(words.next()?)?;
+        let letter = words.next()?;
+        let number: Option<u32> = words.next().map(str::parse).transpose().ok()?;
+        let is_this_boot = boot != 0 && boot == self.machine.boot;
+        // How far it lies ahead, or back.
+        let (is_ahead, distance) = if is_this_boot {
+            let then = Mono::from_nanos(machine.checked_mul(1_000)?);
+            (then > at, then.since(at).max(at.since(then)))
+        } else {
+            let ahead = stamp.checked_sub(wall.as_micros())?;
+            (ahead > 0, Duration::from_micros(ahead.unsigned_abs()))
+        };
         match (letter, number) {
-            ("c" | "u", [number]) => {
-                let weight: u32 = number.parse().ok()?;
-                let age = wall.as_micros().checked_sub(stamp)?;
-                let distance = Duration::from_micros(age.unsigned_abs());
-                if distance >= WEIGHT_WINDOW || (letter == "c" && instance == self.instance) {
+            ("c" | "u", Some(weight)) => {
+                let longest = if is_ahead && is_this_boot { WEIGHT_ANSWER_MAX } else { WEIGHT_WINDOW };
+                if distance > longest + CLOCKS_APART || (letter == "c" && instance == self.instance) {
                     return None;
                 }
-                let age = if age < 0 { Duration::ZERO } else { distance };
-                let spent = Spent { at: Mono::from_nanos(at.as_nanos() - age.as_nanos() as u64), weight };
+                let then = match (is_ahead, is_this_boot) {
+                    (true, true) => at.plus(distance),
+                    (true, false) => at,
+                    (false, _) => earlier(at, distance),
+                };
+                let spent = Spent { at: then, weight };
                 if letter == "c" {
                     lines.push(Line { spent, instance });
                 } else if state.own.told().is_none_or(|told| told.at < spent.at) {
-                    state.own.handle_told(spent.weight, spent.at);
+                    state.own.take_told(spent);
                 }
             }
-            ("b" | "r" | "s", []) => {
-                let left = u64::try_from(stamp.checked_sub(wall.as_micros())?).ok().map(Duration::from_micros)?;
-                let longest = if letter == "b" { BAN_MAX } else { WEIGHT_HOLD_MAX };
-                if left > longest {
+            ("b" | "r" | "s" | "x", _) => {
+                let longest = match letter {
+                    "b" => BAN_MAX,
+                    "x" => BLOCKED_HOLD_MAX,
+                    _ => WEIGHT_HOLD_MAX,
+                };
+                if !is_ahead || distance > longest + CLOCKS_APART {
                     return None;
                 }
-                match HELD.iter().find(|(word, _)| *word == letter) {
-                    Some((_, class)) => state.own.hold(*class, at.plus(left)),
-                    None => state.own.handle_banned(at.plus(left)),
+                let until = at.plus(distance);
+                match (HELD.iter().find(|(word, _)| *word == letter), number) {
+                    (Some((_, class)), None) => state.own.hold(*class, until),
+                    (None, Some(status)) if letter == "x" => {
+                        state.own.handle_blocked(u16::try_from(status).ok()?, until);
+                    }
+                    (None, None) if letter == "b" => state.own.handle_banned(until),
+                    _ => return None,
                 }
             }
             _ => return None,
@@ -257,27 +298,32 @@ impl SharedMeter {
 
     /// What others did, what this process did, and what the venue said.
     fn write(&self, file: &mut File, mut lines: Vec<Line>, state: &State, now: Now) -> io::Result<()> {
-        let (at, wall, own) = (shifted(now.mono), now.wall.as_micros(), &state.own);
+        let (at, wall, own) = (self.machine_time(now.mono), now.wall.as_micros(), &state.own);
         lines.extend(own.spent().map(|spent| Line { spent, instance: self.instance }));
-        let mut text = String::with_capacity(40 * (lines.len() + 4));
-        let mut add = |stamp: i64, instance: u64, rest: std::fmt::Arguments<'_>| {
-            writeln!(text, "{stamp} {instance:016x} {rest}").expect("writing to a String cannot fail");
+        let mut text = String::with_capacity(80 * (lines.len() + 5));
+        let mut add = |then: Mono, instance: u64, rest: std::fmt::Arguments<'_>| {
+            // Rounded up: a call leaves the window no earlier, a ban ends no earlier.
+            let machine = then.as_nanos().div_ceil(1_000);
+            let stamp = wall.saturating_add(micros(then.since(at))).saturating_sub(micros(at.since(then)));
+            writeln!(text, "{:016x} {machine} {stamp} {instance:016x} {rest}", self.machine.boot)
+                .expect("writing to a String cannot fail");
         };
-        let before = |then: Mono| wall - micros(at.since(then));
-        let after = |then: Mono| wall + micros(then.since(at));
         if let Some(until) = own.banned_until(at) {
-            add(after(until), self.instance, format_args!("b"));
+            add(until, self.instance, format_args!("b"));
+        }
+        if let Some((until, status)) = own.blocked_until(at) {
+            add(until, self.instance, format_args!("x {status}"));
         }
         for (letter, class) in HELD {
             if let Some(until) = own.held_until(class, at) {
-                add(after(until), self.instance, format_args!("{letter}"));
+                add(until, self.instance, format_args!("{letter}"));
             }
         }
         if let Some(told) = own.told() {
-            add(before(told.at), self.instance, format_args!("u {}", told.weight));
+            add(told.at, self.instance, format_args!("u {}", told.weight));
         }
         for Line { spent, instance } in &lines {
-            add(before(spent.at), *instance, format_args!("c {}", spent.weight));
+            add(spent.at, *instance, format_args!("c {}", spent.weight));
         }
         file.rewind()?;
         file.write_all(text.as_bytes())?;
@@ -293,13 +339,9 @@ impl State {
     }
 }
 
-/// A window later: others' calls may be older than this process, whose clock starts at zero.
-fn shifted(mono: Mono) -> Mono {
-    mono.plus(WEIGHT_WINDOW)
-}
-
-fn unshifted(at: Mono) -> Mono {
-    Mono::from_nanos(at.as_nanos().saturating_sub(WEIGHT_WINDOW.as_nanos() as u64))
+/// No earlier than the machine's start and a window before it.
+fn earlier(at: Mono, span: Duration) -> Mono {
+    Mono::ZERO.plus(at.since(Mono::ZERO).saturating_sub(span))
 }
 
 fn micros(span: Duration) -> i64 {
@@ -317,71 +359,5 @@ fn give_up(path: &Path, state: &mut State, error: &io::Error, now: Now) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use WeightClass::{Keys, Reconcile, SyncOrders};
-
-    fn at(mono_s: u64, wall_s: i64) -> Now {
-        Now { mono: Mono::from_nanos(mono_s * 1_000_000_000), wall: Wall::from_millis(wall_s * 1_000) }
-    }
-
-    fn two(folder: &tempfile::TempDir) -> (SharedMeter, SharedMeter) {
-        let path = folder.path().join("weight");
-        (SharedMeter::new(Some(path.clone()), 2_400, 1), SharedMeter::new(Some(path), 2_400, 2))
-    }
-
-    #[test]
-    fn processes_share_the_minute() {
-        let folder = tempfile::tempdir().unwrap();
-        let (one, other) = two(&folder);
-        // Their monotonic clocks have nothing in common.
-        for _ in 0..12 {
-            assert_eq!(one.permit(SyncOrders, 90, at(5, 1_000)), WeightPermit::Now);
-        }
-        assert_eq!(other.permit(SyncOrders, 90, at(9_000, 1_010)), WeightPermit::Now);
-        assert_eq!(other.permit(SyncOrders, 90, at(9_000, 1_010)), WeightPermit::At(at(9_050, 0).mono));
-        assert_eq!(other.permit(Reconcile, 90, at(9_000, 1_010)), WeightPermit::Now);
-        assert_eq!(
-            (other.status(at(9_000, 1_010)).used, one.permit(Keys, 1, at(16, 1_011))),
-            (14 * 90, WeightPermit::Now)
-        );
-        assert_eq!(one.status(at(16, 1_011)).used, 14 * 90 + 1);
-        // Its own calls leave by its own clock, whatever the wall clock does meanwhile.
-        assert_eq!(one.permit(SyncOrders, 200, at(64, 5_000)), WeightPermit::At(at(65, 0).mono));
-        assert_eq!(one.permit(SyncOrders, 200, at(65, 5_000)), WeightPermit::Now);
-    }
-
-    #[test]
-    fn bans_limits_and_the_venues_count_are_shared() {
-        let folder = tempfile::tempdir().unwrap();
-        let (one, other) = two(&folder);
-        one.handle_answer(Some(1_900), Some(Refusal::Limited { retry_after: None }), at(5, 1_000));
-        assert_eq!(
-            other.permit(Reconcile, 1, at(0, 1_000)),
-            WeightPermit::At(at(60, 0).mono),
-            "the minute counts as full"
-        );
-        assert_eq!(other.permit(Keys, 1, at(0, 1_000)), WeightPermit::Now);
-        let banned = Refusal::Banned { until_ms: Some(1_100_000), retry_after: None };
-        other.handle_answer(None, Some(banned), at(0, 1_000));
-        assert_eq!(one.permit(Keys, 1, at(5, 1_000)), WeightPermit::At(at(106, 0).mono));
-        assert_eq!(one.status(at(5, 1_000)).banned_for, Duration::from_secs(101));
-        assert!(one.time_for(Reconcile, 90, 1, at(5, 1_000)) >= Duration::from_secs(101));
-        assert_eq!(one.permit(Keys, 1, at(106, 1_101)), WeightPermit::Now);
-    }
-
-    #[test]
-    fn nonsense_in_the_file_is_left_out_and_a_useless_file_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("weight");
-        let far = 1_000_000_000_000_000_i64;
-        std::fs::write(&path, format!("\n\u{0}\n1 2 c\n1000000000 00000000000000aa c -1\n{far} 00000000000000aa b\n{far} 00000000000000aa c 2400\n")).unwrap();
-        let meter = SharedMeter::new(Some(path), 2_400, 1);
-        assert_eq!(meter.permit(Reconcile, 90, at(5, 1_000)), WeightPermit::Now);
-        assert_eq!(meter.status(at(5, 1_000)).used, 90);
-        let meter = SharedMeter::new(Some(folder.path().join("no/such/folder")), 200, 1);
-        assert_eq!(meter.permit(Reconcile, 90, at(5, 1_000)), WeightPermit::Now);
-        assert!(meter.warning().unwrap().contains("no/such/folder"));
-        assert_eq!(meter.permit(Reconcile, 90, at(5, 1_000)), WeightPermit::At(at(65, 0).mono));
-    }
-}
+#[path = "meter_file_tests.rs"]
+mod tests;
