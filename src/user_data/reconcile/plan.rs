@@ -246,7 +246,12 @@ impl Plan {
                 self.disagreement = None;
                 for order in self.orders.values().filter(|order| order.updated_ms >= self.scope.since_ms) {
                     if let Some(ask) = self.disagrees(order, now_ms) {
-                        self.disagreement.get_or_insert((order.order_id, order.symbol.clone()));
+                        // What changed a working order last may be an amendment, with all its fills from before the window: that
+                        // none of them is as new as the order is a reason to look again, and none to give up.
+                        let is_amended = order.status == "PARTIALLY_FILLED" && matches!(ask, Ask::History { .. });
+                        if !is_amended {
+                            self.disagreement.get_or_insert((order.order_id, order.symbol.clone()));
+                        }
                         asks.push_back(ask);
                     }
                 }

@@ -282,6 +282,28 @@ fn fills_that_lag_for_ever_are_no_outcome() {
 }
 
 #[test]
+fn an_order_that_was_filled_before_the_gap_and_amended_in_it_has_the_new_price() {
+    let mut venue = Venue {
+        orders: vec![order("A", 7, "PARTIALLY_FILLED", "1", SINCE + 20)],
+        trades: vec![trade("A", 1, 7, "1", SINCE - 100_000)],
+        ..Venue::default()
+    };
+    let mut mine = local(1, "A", "7", "PARTIALLY_FILLED", false);
+    mine.order.price = Decimal::parse("11");
+    mine.order.last = Some(OrderMark { transaction_time_ms: SINCE - 100_000, filled_quantity: Decimal::parse("1") });
+    let conclusion = concluded(&mut venue, scope(vec![mine.clone()]), &[]);
+    assert_eq!(told(&conclusion), expected(&[("PARTIALLY_FILLED", "1", 0)]));
+    assert_eq!((conclusion.missed(), conclusion.drift.len()), (1, 1));
+    // The same with the fill inside the window: it was heard, the amendment was not.
+    venue.trades = vec![trade("A", 1, 7, "1", SINCE + 10)];
+    mine.order.last = Some(OrderMark { transaction_time_ms: SINCE + 10, filled_quantity: Decimal::parse("1") });
+    let fill = r#"{"e":"ORDER_TRADE_UPDATE","T":1000010,"o":{"s":"A","x":"TRADE","X":"PARTIALLY_FILLED","i":7,"p":"11","z":"1","t":1}}"#;
+    let conclusion = concluded(&mut venue, scope(vec![mine]), &[fill]);
+    assert_eq!(told(&conclusion), expected(&[("PARTIALLY_FILLED", "1", 0)]));
+    assert_eq!((conclusion.missed(), conclusion.drift.len()), (1, 1));
+}
+
+#[test]
 fn a_refused_question_stays_open() {
     let mut plan = Plan::new(scope(Vec::new()));
     let asked = plan.poll(at(0));
