@@ -244,6 +244,10 @@ impl Plan {
                 let strangers = self.strangers();
                 let mut asks: VecDeque<Ask> = strangers.into();
                 self.disagreement = None;
+                for (symbol, order_id) in self.unfinished_reals() {
+                    self.disagreement.get_or_insert((order_id, symbol.clone()));
+                    asks.push_back(Ask::Order { symbol, order_id });
+                }
                 for order in self.orders.values().filter(|order| order.updated_ms >= self.scope.since_ms) {
                     if let Some(ask) = self.disagrees(order, now_ms) {
                         // What changed a working order last may be an amendment, with all its fills from before the window: that
@@ -280,14 +284,29 @@ impl Plan {
     fn strangers(&self) -> Vec<Ask> {
         let of_trades = self.trades.values().filter(|trade| trade.time_ms >= self.scope.since_ms);
         let of_trades = of_trades.map(|trade| (trade.symbol.clone(), trade.order_id));
-        let of_algos = self.algos.values().filter(|algo| algo.updated_ms >= self.scope.since_ms);
-        let of_algos = of_algos.filter_map(|algo| Some((algo.symbol.clone(), algo.order_id?)));
+        let of_algos = self.algos_of_interest().filter_map(|algo| Some((algo.symbol.clone(), algo.order_id?)));
         let named: BTreeSet<(String, u64)> = of_trades.chain(of_algos).collect();
         let new = named.into_iter().filter(|name| {
             !self.orders.contains_key(name)
                 && !self.unknown.contains_key(&Subject::Order { symbol: name.0.clone(), id: name.1 })
         });
         new.map(|(symbol, order_id)| Ask::Order { symbol, order_id }).collect()
+    }
+
+    /// Algo orders of the window, and those of local orders, however old.
+    fn algos_of_interest(&self) -> impl Iterator<Item = &RestAlgoOrder> {
+        let locals: BTreeSet<Subject> = self.scope.orders.iter().filter_map(subject_of).collect();
+        self.algos.values().filter(move |algo| {
+            algo.updated_ms >= self.scope.since_ms || locals.contains(&Subject::Algo { id: algo.algo_id })
+        })
+    }
+
+    /// Real orders that worked when they were read, and whose algo orders say that they have ended: what was executed is not
+    /// known before they are read again.
+    fn unfinished_reals(&self) -> Vec<(String, u64)> {
+        let finished = self.algos_of_interest().filter(|algo| algo.status == "FINISHED");
+        let reals = finished.filter_map(|algo| self.orders.get(&(algo.symbol.clone(), algo.order_id?)));
+        reals.filter(|real| is_working(real)).map(|real| (real.symbol.clone(), real.order_id)).collect()
     }
 
     fn later_fills(&self, symbol: &str, now_ms: i64) -> Ask {
@@ -356,7 +375,7 @@ impl Plan {
         match subject {
             Subject::Order { symbol, id } => {
                 let order = self.orders.get(&(symbol.clone(), *id));
-                order.is_some_and(|order| !matches!(order.status.as_str(), "NEW" | "PARTIALLY_FILLED"))
+                order.is_some_and(|order| !is_working(order))
             }
             Subject::Algo { id } => {
                 let algo = self.algos.get(id);
@@ -370,6 +389,10 @@ impl Plan {
 pub(super) fn subject_of(local: &LocalOrder) -> Option<Subject> {
     let id = local.order.exchange_order_id.as_ref()?.parse().ok()?;
     Some(if local.order.is_algo { Subject::Algo { id } } else { Subject::Order { symbol: local.symbol.clone(), id } })
+}
+
+fn is_working(order: &RestOrder) -> bool {
+    matches!(order.status.as_str(), "NEW" | "PARTIALLY_FILLED")
 }
 
 fn last_id(ids: impl Iterator<Item = u64>) -> Option<i64> {

@@ -23,6 +23,8 @@ struct Venue {
     income: Vec<Value>,
     positions: Vec<Value>,
     asked: Vec<Ask>,
+    /// What lists of orders still show of the order with the same id.
+    earlier: Option<Value>,
     /// Before this question lists and single reads do not know of trades and of any order's end.
     lags_until: usize,
 }
@@ -54,7 +56,11 @@ impl Venue {
                     History::Trades if is_late => return page(Vec::new()),
                     History::Trades => (&self.trades, "id", "time"),
                 };
-                page(rows.iter().filter(|row| is_of(row, symbol, *from, id, time)).cloned().collect())
+                let of_rows = rows.iter().filter(|row| is_of(row, symbol, *from, id, time));
+                let earlier = self.earlier.as_ref().filter(|_| *of == History::Orders);
+                let shown =
+                    |row: &Value| earlier.filter(|earlier| earlier["orderId"] == row["orderId"]).unwrap_or(row).clone();
+                page(of_rows.map(shown).collect())
             }
             Ask::Order { symbol, order_id } => {
                 let found = self.orders.iter().find(|row| row["symbol"] == **symbol && row["orderId"] == *order_id);
@@ -256,6 +262,33 @@ fn algo_orders_are_followed_into_their_real_order() {
     let conclusion = concluded(&mut venue, scope(vec![local(1, "B", "5", "NEW", true)]), &[&heard]);
     assert_eq!(told(&conclusion), expected(&[("FINISHED", "", 0), ("FILLED", "3", 3)]));
     assert_eq!(conclusion.missed(), 1);
+}
+
+#[test]
+fn what_an_algo_order_has_executed_is_read_when_its_real_order_is_over() {
+    // The real order was read while it worked, the algo order when it had ended.
+    let mut venue = Venue {
+        orders: vec![order("B", 70, "FILLED", "3", SINCE + 30)],
+        earlier: Some(order("B", 70, "NEW", "0", SINCE + 29)),
+        algos: vec![algo(5, "FINISHED", "70", SINCE + 31)],
+        trades: vec![trade("B", 3, 70, "3", SINCE + 30)],
+        ..Venue::default()
+    };
+    let mine = vec![local(1, "B", "5", "NEW", true)];
+    let conclusion = concluded(&mut venue, scope(mine.clone()), &[]);
+    assert_eq!(told(&conclusion), expected(&[("FINISHED", "", 0), ("FILLED", "3", 3)]));
+    assert!(conclusion.events[0].text.contains(r#""aq":"3""#), "{conclusion:?}");
+    // All of it was over long before the window, and the local order does not show it.
+    let old = SINCE - 1_000_000;
+    let mut venue = Venue {
+        orders: vec![order("B", 70, "FILLED", "3", old)],
+        algos: vec![algo(5, "FINISHED", "70", old + 1)],
+        trades: vec![trade("B", 3, 70, "3", old)],
+        ..Venue::default()
+    };
+    let conclusion = concluded(&mut venue, scope(mine), &[]);
+    assert!(conclusion.events[0].text.contains(r#""aq":"3""#), "{conclusion:?}");
+    assert_eq!((conclusion.missed(), conclusion.drift[0].venue.as_str()), (0, "FILLED"));
 }
 
 #[test]
