@@ -1,7 +1,7 @@
 //! What can go wrong with one account, and with the venue as a whole.
 //!
 //! Those that need a live connection wait, in order, until the account has one; then they take effect at once, on all its
-//! connections. Those that need a frame make one. Those at the door and at the listen-key desk wait there.
+//! connections. Those that need a frame make one. What needs neither takes effect when its turn comes. Those at the door and at the listen-key desk wait there.
 
 use std::fmt;
 use std::time::Duration;
@@ -63,6 +63,13 @@ pub enum AccountFault {
     RefuseUpgrade {
         /// HTTP status.
         status: u16,
+    },
+    /// From now on for so long, every upgrade for this account is answered with this status. Live connections stay.
+    RefuseUpgrades {
+        /// HTTP status.
+        status: u16,
+        /// How long.
+        lasts: Duration,
     },
     /// The next connection of this account answers everything and delivers nothing.
     MuteNext,
@@ -152,7 +159,7 @@ impl ReadFault {
 
 impl AccountFault {
     /// Every kind, with ordinary parameters.
-    pub const ALL: [AccountFault; 29] = [
+    pub const ALL: [AccountFault; 30] = [
         AccountFault::Cut,
         AccountFault::Close,
         AccountFault::HalfFrame,
@@ -168,6 +175,7 @@ impl AccountFault {
         AccountFault::Lag { delay: Duration::from_millis(100) },
         AccountFault::SlowHandshake { delay: Duration::from_millis(1_500) },
         AccountFault::RefuseUpgrade { status: 503 },
+        AccountFault::RefuseUpgrades { status: 503, lasts: Duration::from_millis(500) },
         AccountFault::MuteNext,
         AccountFault::LagNext { delay: Duration::from_millis(100) },
         AccountFault::ExpireKey { notice: ExpiryNotice::Number },
@@ -203,6 +211,7 @@ impl AccountFault {
             AccountFault::Lag { .. } => "lag",
             AccountFault::SlowHandshake { .. } => "slow_handshake",
             AccountFault::RefuseUpgrade { .. } => "refuse_upgrade",
+            AccountFault::RefuseUpgrades { .. } => "refuse_upgrades",
             AccountFault::MuteNext => "mute_next",
             AccountFault::LagNext { .. } => "lag_next",
             AccountFault::ExpireKey { .. } => "expire_key",

@@ -26,6 +26,8 @@ pub(in crate::sim) struct PrivateSide {
     pub(in crate::sim) accounts: Vec<usize>,
     /// The subscriptions have changed.
     pub(in crate::sim) is_changed: bool,
+    /// LIST_SUBSCRIPTIONS has named some.
+    pub(in crate::sim) is_named: bool,
     /// Nothing is delivered before this.
     pub(in crate::sim) muted_until: Mono,
     /// Events are held back until this.
@@ -64,13 +66,15 @@ impl PrivateSide {
     }
 
     /// The answer to LIST_SUBSCRIPTIONS.
-    pub(in crate::sim) fn listed(&self, rules: &PrivateRules) -> Vec<String> {
+    pub(in crate::sim) fn listed(&mut self, rules: &PrivateRules) -> Vec<String> {
         let shown = self.subscriptions.iter().filter(|one| {
             let answer = rules.spellings.answer(one.spelling);
             (one.account.is_some() || rules.lists_unknown_keys)
                 && matches!(answer, SpellingAnswer::Delivers | SpellingAnswer::Acknowledges)
         });
-        shown.flat_map(Subscription::listed).collect()
+        let names: Vec<String> = shown.flat_map(Subscription::listed).collect();
+        self.is_named |= !names.is_empty();
+        names
     }
 
     /// By which subscription an event of an account is delivered here.
