@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kraite_streams::domain::Wall;
+use kraite_streams::domain::{Decimal, Wall};
 use kraite_streams::exchange::binance::fact::OrderFact;
-use kraite_streams::sim::{AccountsConfig, SimConfig, SimHandle, Simulator, WeightLimit};
+use kraite_streams::sim::{
+    AccountLedger, AccountsConfig, FrameEntry, OrderTruth, SimConfig, SimHandle, Simulator, WeightLimit,
+};
 use rusqlite::Connection;
 
 use crate::daemon_process::{Daemon, PATIENCE, run_with_input, write_settings};
@@ -29,6 +31,7 @@ pub struct GapRow {
     pub account: i64,
     pub bounds: (Wall, Wall),
     pub identity: (String, i64),
+    pub reason: String,
     pub outcome: Option<String>,
     pub note: String,
     pub recovered: i64,
@@ -40,14 +43,21 @@ impl Rig {
     pub fn start(count: usize, seed: u64, frames_per_second: f64, settings: &[&str]) -> Rig {
         let accounts = AccountsConfig { count, frames_per_second, trades_unheard: true, ..AccountsConfig::default() };
         let weight = WeightLimit { per_minute: 100_000, ..WeightLimit::default() };
-        let sim = Simulator::start(SimConfig { seed, accounts, connects: None, weight, ..SimConfig::default() });
-        let sim = sim.unwrap();
+        Rig::start_with(SimConfig { seed, accounts, connects: None, weight, ..SimConfig::default() }, settings)
+    }
+
+    /// The same with another simulator; the address's weight is the simulator's.
+    #[track_caller]
+    pub fn start_with(config: SimConfig, settings: &[&str]) -> Rig {
+        let weight = format!("net.rest_weight = {}", config.weight.per_minute);
+        let count = config.accounts.count;
+        let sim = Simulator::start(config).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec![
             "user_data.discovery_s = 5",
             "user_data.liveness_mark_s = 1",
             "net.connects_per_window = 10000",
-            "net.rest_weight = 100000",
+            &weight,
             "user_data.binance.dispatched_executions = \"NEW,TRADE,AMENDMENT,CANCELED,EXPIRED,REJECTED,CALCULATED,ALGO_NEW,\
              ALGO_CANCELED,ALGO_EXPIRED,ALGO_REJECTED,ALGO_TRIGGERING,ALGO_TRIGGERED,ALGO_FINISHED,ALGO_FILLED\"",
         ];
@@ -82,7 +92,9 @@ impl Rig {
         for account in self.sim.accounts() {
             let id = account.index as i64 + 1;
             let book = self.sim.account_book(account.index);
-            let regular = book.orders.values().filter(|order| order.algo_id.is_none());
+            // The venue's own orders, liquidations and the like, are nobody's, and may share a client id.
+            let is_placed = |order: &&OrderTruth| order.algo_id.is_none() && !order.client_id.contains("autoclose");
+            let regular = book.orders.values().filter(is_placed);
             let regular = regular.map(|order| (false, order.id, &*order.instrument.symbol, &order.client_id));
             let algos =
                 book.algo_orders.values().map(|algo| (true, algo.id, &*algo.instrument.symbol, &algo.client_id));
@@ -193,7 +205,7 @@ impl Rig {
             .prepare(
                 "SELECT account_id, CAST(round(unixepoch(coalesce(started_at, '1970-01-01'), 'subsec') * 1000) AS INTEGER), \
                  CAST(round(unixepoch(ended_at, 'subsec') * 1000) AS INTEGER), epoch, position, outcome, \
-                 coalesce(outcome_note, ''), coalesce(recovered_count, 0) FROM stream_gaps ORDER BY id",
+                 coalesce(outcome_note, ''), coalesce(recovered_count, 0), reason FROM stream_gaps ORDER BY id",
             )
             .unwrap();
         let rows = statement.query_map([], |row| {
@@ -204,6 +216,7 @@ impl Rig {
                 outcome: row.get(5)?,
                 note: row.get(6)?,
                 recovered: row.get(7)?,
+                reason: row.get(8)?,
             })
         });
         let gaps: Vec<GapRow> = rows.unwrap().map(Result::unwrap).collect();
@@ -230,8 +243,8 @@ impl Rig {
             let (recovered, frames): (Vec<&String>, Vec<&String>) =
                 rows.iter().partition(|text| text.ends_with(r#""recovered":true}"#));
             let mine: Vec<_> = gaps.iter().filter(|gap| gap.account == id).map(|gap| gap.bounds).collect();
-            let verdict =
-                self.sim.account_ledger(account.index).judge(frames.iter().map(|text| text.as_bytes()), &mine);
+            let ledger = self.sim.account_ledger(account.index);
+            let verdict = ledger.judge(frames.iter().map(|text| text.as_bytes()), &mine);
             if !verdict.is_clean() {
                 complaints.push(format!(
                     "account {id}: {} frames neither audited nor in a gap, {} foreign, {} out of order",
@@ -239,6 +252,12 @@ impl Rig {
                     verdict.foreign,
                     verdict.disordered
                 ));
+                complaints.extend(
+                    verdict
+                        .uncovered
+                        .iter()
+                        .map(|frame| uncovered(frame, &ledger, gaps.iter().filter(|gap| gap.account == id))),
+                );
             }
             let mut fills: BTreeMap<u64, usize> = BTreeMap::new();
             for fact in rows.iter().filter_map(|text| OrderFact::read(text.as_bytes())) {
@@ -264,6 +283,19 @@ impl Rig {
         complaints
     }
 
+    /// What was decided about an order, and when.
+    fn decisions(&self, exchange_order_id: &str) -> Vec<String> {
+        let mut statement = self
+            .database
+            .prepare_cached(
+                "SELECT d.decided_at || ' ' || d.note FROM stream_decisions d JOIN orders o ON o.id = d.order_id \
+                 WHERE o.exchange_order_id = ? ORDER BY d.id",
+            )
+            .unwrap();
+        let rows = statement.query_map([exchange_order_id], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
     /// Local orders that are not where the exchange's are.
     pub fn drift(&self) -> Vec<String> {
         let mut drift = Vec::new();
@@ -272,18 +304,25 @@ impl Rig {
             let mut statement = self
                 .database
                 .prepare_cached(
-                    "SELECT o.exchange_order_id, o.is_algo, o.status FROM orders o JOIN positions p ON p.id = o.position_id \
-                     WHERE p.account_id = ?",
+                    "SELECT o.exchange_order_id, o.is_algo, o.status, o.price FROM orders o \
+                     JOIN positions p ON p.id = o.position_id WHERE p.account_id = ?",
                 )
                 .unwrap();
             let rows = statement.query_map([account.index as i64 + 1], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?))
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, bool>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, String>(3)?,
+                ))
             });
-            for (id, is_algo, local) in rows.unwrap().map(Result::unwrap) {
+            for (id, is_algo, local, local_price) in rows.unwrap().map(Result::unwrap) {
                 let number: u64 = id.parse().unwrap();
+                let order = || book.orders.values().find(|order| order.id == number);
+                let algo = || book.algo_orders.values().find(|algo| algo.id == number);
                 let venue = match is_algo {
-                    false => book.orders.values().find(|order| order.id == number).map(|order| order.status),
-                    true => book.algo_orders.values().find(|algo| algo.id == number).map(|algo| match algo.status {
+                    false => order().map(|order| order.status),
+                    true => algo().map(|algo| match algo.status {
                         "FINISHED" if algo.executed_text().parse::<f64>().unwrap_or(0.0) > 0.0 => "FILLED",
                         "FINISHED" => "CANCELED",
                         other => other,
@@ -294,11 +333,37 @@ impl Rig {
                     "EXPIRED_IN_MATCH" => "EXPIRED",
                     other => other,
                 };
-                if venue != local {
-                    drift.push(format!("account {}: order {id}: {local}, at the venue {venue}", account.index + 1));
+                let price = match is_algo {
+                    false => order().and_then(written_price),
+                    // What an executed one cost is in no list of algo orders: the stream tells it, or nobody.
+                    true => None,
+                };
+                let is_priced = price.as_ref().is_none_or(|price| Decimal::parse(&local_price).as_ref() == Some(price));
+                if venue != local || !is_priced {
+                    let (account, decided) = (account.index + 1, self.decisions(&id));
+                    drift.push(format!(
+                        "account {account}: order {id}: {local} at {local_price}, at the venue {venue} at {price:?}: {decided:?}"
+                    ));
                 }
             }
         }
         drift
     }
+}
+
+/// What the rules write: the stated price while the order works, else the average, if that is positive.
+fn written_price(order: &OrderTruth) -> Option<Decimal> {
+    let positive = |text: String| Decimal::parse(&text).filter(Decimal::is_positive);
+    let average = (!order.is_open()).then(|| positive(order.average_text())).flatten();
+    average.or_else(|| positive(order.price_text()))
+}
+
+/// A frame that is missing, with what happened around it.
+fn uncovered<'g>(frame: &FrameEntry, ledger: &AccountLedger, gaps: impl Iterator<Item = &'g GapRow>) -> String {
+    let deliveries: Vec<_> = ledger.deliveries.iter().filter(|delivery| delivery.frame == frame.number).collect();
+    let at = frame.generated_at.as_millis();
+    let is_near = |wall: Wall| (wall.as_millis() - at).abs() < 60_000;
+    let sessions: Vec<_> = ledger.sessions.iter().filter(|session| is_near(session.spoken_at)).collect();
+    let of_account: Vec<_> = gaps.filter(|gap| is_near(gap.bounds.0) || is_near(gap.bounds.1)).collect();
+    format!("{frame:?}\ndelivered: {deliveries:?}\nsessions: {sessions:#?}\ngaps: {of_account:?}")
 }
