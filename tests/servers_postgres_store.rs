@@ -4,7 +4,7 @@
 #![cfg(feature = "servers")]
 
 use kraite_streams::domain::{ColumnScale, Instrument, Venue};
-use kraite_streams::store::postgres::{PostgresOptions, PostgresStore};
+use kraite_streams::store::postgres::{PostgresOptions, PostgresStore, StoreLock};
 use kraite_streams::store::schema::{MIGRATIONS, Outcome, Script};
 use kraite_streams::store::{ErrorClass, PostgresUrl, SslMode, StoreUrl, WriteCounts};
 
@@ -121,12 +121,12 @@ fn faults_have_a_class_and_no_password() {
     let mut store = connect(&url).unwrap();
     assert_eq!(store.map_rows().unwrap_err().class(), ErrorClass::MissingTable);
     let mut other = connect(&url).unwrap();
-    assert!(store.try_lock_prices().unwrap() && store.try_lock_prices().unwrap());
-    assert!(!other.try_lock_prices().unwrap());
-    assert_eq!(other.price_lock_holder().unwrap().unwrap().application_name, "a test");
-    store.unlock_prices().unwrap();
-    assert_eq!(other.price_lock_holder().unwrap(), None);
-    assert!(other.try_lock_prices().unwrap());
+    assert!(store.try_lock(StoreLock::Prices).unwrap() && store.try_lock(StoreLock::Prices).unwrap());
+    assert!(!other.try_lock(StoreLock::Prices).unwrap());
+    assert_eq!(other.lock_holder(StoreLock::Prices).unwrap().unwrap().application_name, "a test");
+    store.unlock(StoreLock::Prices).unwrap();
+    assert_eq!(other.lock_holder(StoreLock::Prices).unwrap(), None);
+    assert!(other.try_lock(StoreLock::Prices).unwrap());
     let mut affected = Vec::new();
     for (name, value) in [
         ("TimeZone", "UTC"),

@@ -9,6 +9,9 @@ mod landing;
 mod losing;
 #[path = "servers_redis/many.rs"]
 mod many;
+#[cfg(feature = "sim")]
+#[path = "servers_redis/owing.rs"]
+mod owing;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 #[path = "servers_redis/refusing.rs"]

@@ -64,6 +64,10 @@ impl WorkTransaction for Recording<'_> {
         self.inner.recorded_of_order(account_id, exchange_order_id)
     }
 
+    fn recorded_account_updates(&mut self, account_id: i64, since: Wall) -> Result<Vec<String>> {
+        self.inner.recorded_account_updates(account_id, since)
+    }
+
     fn account(&mut self, account_id: i64) -> Result<Option<AccountFacts>> {
         self.inner.account(account_id)
     }

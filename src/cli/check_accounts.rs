@@ -2,6 +2,8 @@
 //!
 //! An installation that streams prices only has none of these: it is told so in one line, and that is no problem.
 
+use std::collections::BTreeMap;
+
 use super::check::Text;
 use super::exit::{CommandError, Exit};
 use super::store::AnyStore;
@@ -9,7 +11,7 @@ use super::{Loaded, seed};
 use crate::daemon::account_wiring;
 use crate::domain::limits::{RECONCILE_WEIGHT_USUAL, SYNC_WEIGHT_USUAL};
 use crate::domain::time::{Clock as _, SystemClock};
-use crate::domain::{Now, Venue};
+use crate::domain::{Now, Venue, Wall};
 use crate::event_loop::SharedWindow;
 use crate::ops::Settings;
 use crate::ops::encrypter::Encrypter;
@@ -18,7 +20,7 @@ use crate::ops::settings::QueueTarget;
 use crate::queue::PushErrorClass;
 use crate::queue::check::{Finding, QueueSettings, Severity, check_server, check_settings};
 use crate::spool::{FolderLook, Holder, SpoolView};
-use crate::store::user_data_rows::AccountRow;
+use crate::store::user_data_rows::{AccountRow, GapQuery};
 use crate::store::{ErrorClass, StoreUrl};
 use crate::stream::connect_limiter::ConnectLimit;
 use crate::user_data::reconcile::meter_file::SharedMeter;
@@ -26,6 +28,8 @@ use crate::user_data::weight_meter::WeightClass;
 
 /// Accounts that are named; the rest is counted.
 const NAMED_MAX: usize = 20;
+/// Gaps that are looked at: the newest of them.
+const GAPS_READ_MAX: u32 = 10_000;
 
 impl Text {
     /// Accounts that would be streamed, `None` where private streams are not configured; the two sections are written where
@@ -35,6 +39,7 @@ impl Text {
         let has_queue = settings.queue.target != QueueTarget::InProcess;
         self.section("user data");
         let accounts = self.eligible_accounts(loaded, has_queue)?;
+        self.gaps(loaded, &accounts);
         if accounts.is_empty() && !has_queue {
             self.line(
                 "no account is to be streamed and no queue is set: prices only (`accounts add` makes an account)",
@@ -71,6 +76,33 @@ impl Text {
                 Ok(Vec::new())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gaps that nobody has closed, whoever is to blame.
+    fn gaps(&mut self, loaded: &Loaded, accounts: &[AccountRow]) {
+        if matches!(&loaded.store, StoreUrl::Sqlite(path) if !path.exists()) {
+            return;
+        }
+        let query = GapQuery { account_id: None, outstanding: true, limit: GAPS_READ_MAX };
+        // A table that is not there yet holds no gap; what else is wrong is said elsewhere.
+        let Ok(gaps) = AnyStore::open_to_read(loaded).and_then(|mut store| Ok(store.user_data().gaps(&query)?)) else {
+            return;
+        };
+        let mut since: BTreeMap<i64, (usize, Wall)> = BTreeMap::new();
+        for gap in &gaps {
+            let of = since.entry(gap.account_id).or_insert((0, gap.ended_at));
+            *of = (of.0 + 1, of.1.min(gap.ended_at));
+        }
+        for (account, (count, oldest)) in since.iter().take(NAMED_MAX) {
+            let is_streamed = accounts.iter().any(|row| row.id == *account);
+            self.line(format_args!(
+                "account {account}: {count} gaps have no outcome yet, the oldest since {oldest}{}",
+                if is_streamed { "" } else { "; the account is not streamed, so nobody closes them" }
+            ));
+        }
+        if since.len() > NAMED_MAX {
+            self.line(format_args!("… and {} more accounts with gaps", since.len() - NAMED_MAX));
         }
     }
 

@@ -1,6 +1,8 @@
 //! Exit codes, those of sysexits.h, so that a supervisor, a cron job or a person can tell what to do without reading logs.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::ops::settings::SettingsError;
@@ -79,6 +81,13 @@ impl CommandError {
     #[must_use]
     pub fn new(exit: Exit, sentence: impl Into<String>) -> Self {
         CommandError { exit, sentence: sentence.into() }
+    }
+
+    /// The spool's folder cannot be read.
+    #[must_use]
+    pub fn of_spool(folder: &Path, error: &io::Error) -> Self {
+        let exit = if error.kind() == io::ErrorKind::PermissionDenied { Exit::NoPerm } else { Exit::IoErr };
+        CommandError::new(exit, format!("cannot read the spool {}: {error}", folder.display()))
     }
 }
 

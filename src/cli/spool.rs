@@ -41,18 +41,13 @@ fn open(loaded: &Loaded) -> Result<SpoolView, CommandError> {
             Exit::NoInput,
             format!("{} is not there: no daemon has run here, or it has another spool.folder", folder.display()),
         ),
-        _ => unreadable(folder, &error),
+        _ => CommandError::of_spool(folder, &error),
     })
-}
-
-pub(super) fn unreadable(folder: &Path, error: &io::Error) -> CommandError {
-    let exit = if error.kind() == ErrorKind::PermissionDenied { Exit::NoPerm } else { Exit::IoErr };
-    CommandError::new(exit, format!("cannot read the spool {}: {error}", folder.display()))
 }
 
 fn list(loaded: &Loaded) -> Result<Exit, CommandError> {
     let folder = &loaded.settings.spool.folder;
-    let survey = open(loaded)?.survey().map_err(|error| unreadable(folder, &error))?;
+    let survey = open(loaded)?.survey().map_err(|error| CommandError::of_spool(folder, &error))?;
     let mut text = format!("spool {}\n", folder.display());
     match &survey.holder {
         Holder::Nobody => text.push_str("  no process has it\n"),
@@ -195,7 +190,7 @@ fn show(loaded: &Loaded, args: &ShowArgs) -> Result<Exit, CommandError> {
             }
         }
     })
-    .map_err(|error| unreadable(&loaded.settings.spool.folder, &error))?;
+    .map_err(|error| CommandError::of_spool(&loaded.settings.spool.folder, &error))?;
     match broken.map_or_else(|| flush(&mut bytes), Err) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             return Err(CommandError::new(Exit::IoErr, format!("cannot write to standard output: {error}")));

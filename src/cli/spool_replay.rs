@@ -26,7 +26,7 @@ pub(super) fn run(loaded: &Loaded, view: &SpoolView, args: &ReplayArgs) -> Resul
                         it; name a Redis server in queue.url";
         return Err(CommandError::new(Exit::Config, sentence));
     }
-    let unreadable = |error| super::spool::unreadable(&loaded.settings.spool.folder, &error);
+    let unreadable = |error| CommandError::of_spool(&loaded.settings.spool.folder, &error);
     let (mut count, mut last, mut exchanges) = (0u64, 0, BTreeSet::new());
     walk(view, args, |record| {
         count += 1;

@@ -142,6 +142,9 @@ fn table(status: &Status, verdict: &Verdict, now: Wall) -> String {
     if status.has_prices() {
         rows.extend(price_rows);
     }
+    if let Some(user_data) = &status.user_data {
+        rows.extend(super::status_accounts::rows(user_data));
+    }
     if let Some(work) = &status.work {
         rows.extend(work_rows(work));
     }

@@ -1,7 +1,7 @@
 //! The database of a command: whichever the settings name, opened with a command's patience.
 
 #[cfg(feature = "server")]
-use crate::store::postgres::{PostgresOptions, PostgresStore};
+use crate::store::postgres::{PostgresOptions, PostgresStore, StoreLock};
 #[cfg(feature = "embedded")]
 use crate::store::sqlite::SqliteStore;
 
@@ -90,7 +90,7 @@ impl AnyStore {
     pub(super) fn price_lock_holder(&mut self) -> Result<Option<String>, CommandError> {
         match self {
             #[cfg(feature = "server")]
-            AnyStore::Postgres(store) => Ok(store.price_lock_holder()?.map(|holder| holder.to_string())),
+            AnyStore::Postgres(store) => Ok(store.lock_holder(StoreLock::Prices)?.map(|holder| holder.to_string())),
             #[cfg(feature = "embedded")]
             AnyStore::Sqlite(store) => Ok(crate::store::sqlite::FileLock::current_holder(store.path())),
         }

@@ -1,24 +1,27 @@
 //! `sync-orders`: the safety net by hand or from cron, also while no daemon runs.
 
-use std::fmt::Write as _;
-use std::io;
+use std::cell::Cell;
+use std::sync::Arc;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::exit::{CommandError, Exit};
+use super::store::AnyStore;
+use super::sync_report::{AccountReport, NotAsked, Report};
 use super::{Loaded, out, seed};
 use crate::daemon::control_ports::LaravelColumns;
 use crate::daemon::{reconcile_wiring, work_wiring};
-use crate::domain::Venue;
 use crate::domain::time::SystemClock;
+use crate::domain::{Clock, Venue};
 use crate::ops::encrypter::Encrypter;
 use crate::ops::key_place::KeyPlace;
-use crate::store::StoreUrl;
+use crate::ops::signals::{Signal, Signals};
 use crate::store::reconcile::Exposure;
-use crate::user_data::reconcile::conclusion::Drift;
-use crate::user_data::reconcile::runner::Lease;
-use crate::user_data::reconcile::sync::{SyncOrders, SyncReport};
+use crate::store::user_data_rows::AccountListing;
+use crate::store::{LeaseState, StoreUrl, SyncLease};
+use crate::user_data::reconcile::drive::Unfinished;
+use crate::user_data::reconcile::sync::SyncOrders;
+use crate::user_data::reconcile::venue_clock::VenueClock;
 
 /// What `sync-orders --help` teaches.
 pub const SYNC_ORDERS: &str = "\
@@ -26,13 +29,20 @@ Compare the orders of every account that has open orders or positions with the v
 same rules as the worker's, in the database itself, so that it works while no daemon runs. Orders that are not in the
 database are recorded and left alone. Nothing is ever placed or cancelled.
 
-A running daemon does the same every user_data.sync_orders_s and holds the lease while it does; then this command says so
-and does nothing. About 110 REST weight an account: see `check` for how long a round takes.
+Accounts with positions are asked first, of these the one that was asked longest ago, by whatever process. About 120 REST
+weight and some seconds an account: the report ends with how long the round took and what one takes at the present budget.
 
-Exit code 0: done. 1: an account could not be compared; the others were. 75: somebody else holds the lease.
+One process a database plays the safety net: a running daemon does every user_data.sync_orders_s, and holds the lease for as
+long as it lives; then this command says who it is and does nothing. --dry-run looks without the lease. Accounts that are
+switched off, or have no API key, are named and not asked.
 
---json prints one object: accounts [{account, drift [{order, exchange_order_id, symbol, local, venue}], missed, audited,
-unknown, intents, error}], dry_run.";
+Exit code 0: done. 1: an account could not be compared; the others were. 64: no such account. 75: somebody else holds the
+lease, or it ended early, since the venue has banned this address, no REST weight was left, or it was told to stop
+(SIGTERM): what was done until then is done, and told; the rest is named.
+
+--json prints one object: accounts [{account, positions, orders, since_last_s, took_ms, drift [{order, exchange_order_id,
+symbol, local, venue}], missed, audited, unknown, unplaced, intents, error}], not_asked [{account, why}], ended_early, round_ms,
+estimated_round_s, weight_used, weight_limit, dry_run. since_last_s is how long ago the account was compared before.";
 
 /// `sync-orders`
 #[derive(Args, Clone, Debug, Default)]
@@ -48,43 +58,8 @@ pub struct SyncOrdersArgs {
     pub json: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
-    accounts: Vec<AccountReport>,
-    dry_run: bool,
-}
-
-#[derive(Default, Serialize)]
-struct AccountReport {
-    account: i64,
-    drift: Vec<DriftReport>,
-    missed: usize,
-    audited: usize,
-    unknown: Vec<String>,
-    intents: Vec<&'static str>,
-    error: Option<String>,
-}
-
-#[derive(Serialize)]
-struct DriftReport {
-    order: i64,
-    exchange_order_id: String,
-    symbol: String,
-    local: String,
-    venue: String,
-}
-
 pub(super) fn run(loaded: &Loaded, args: &SyncOrdersArgs) -> Result<Exit, CommandError> {
     let settings = &loaded.settings;
-    let path = reconcile_wiring::lease(settings);
-    let lease = Lease::take(&path).map_err(|error| {
-        CommandError::new(Exit::CantCreate, format!("the lease {} cannot be taken: {error}", path.display()))
-    })?;
-    // Looking hinders nobody.
-    if lease.is_none() && !args.dry_run {
-        let sentence = "another process plays the safety net now; nothing was done (--dry-run looks all the same)";
-        return Err(CommandError::new(Exit::TempFail, sentence));
-    }
     let embedded = match &loaded.store {
         StoreUrl::Sqlite(path) if !path.exists() => {
             return Err(CommandError::new(Exit::NoInput, format!("{} is not there", path.display())));
@@ -92,6 +67,15 @@ pub(super) fn run(loaded: &Loaded, args: &SyncOrdersArgs) -> Result<Exit, Comman
         StoreUrl::Sqlite(path) => Some(path.as_path()),
         StoreUrl::Postgres(_) => None,
     };
+    let signals = Signals::listen().map_err(|error| CommandError::new(Exit::Software, error.to_string()))?;
+    let is_stopped = Cell::new(false);
+    let goes_on = || {
+        let stops = signals.receiver().try_iter().any(|signal| signal == Signal::Stop);
+        is_stopped.set(is_stopped.get() || stops);
+        !is_stopped.get()
+    };
+    // Looking hinders nobody.
+    let mut lease = if args.dry_run { None } else { Some(take_lease(loaded)?) };
     let keys = KeyPlace::of(&settings.user_data, embedded).load();
     let keys = keys.map_err(|error| CommandError::new(Exit::Config, format!("user_data.app_key: {error}")))?;
     let cipher = LaravelColumns(Encrypter::new(keys, settings.user_data.cipher));
@@ -107,79 +91,107 @@ pub(super) fn run(loaded: &Loaded, args: &SyncOrdersArgs) -> Result<Exit, Comman
         cipher: &cipher,
         meter: &meter,
         clock: &clock,
+        venue_clock: VenueClock::default(),
         policy: work_wiring::policy(settings)?,
         epoch,
+        goes_on: &goes_on,
     };
     let exposures = sync.exposures()?;
-    let wanted: Vec<Exposure> =
-        exposures.into_iter().filter(|exposure| args.account.is_none_or(|id| id == exposure.account_id)).collect();
-    let mut report = Report { accounts: Vec::new(), dry_run: args.dry_run };
-    for exposure in &wanted {
-        let found = sync.account(exposure, !args.dry_run);
-        report.accounts.push(AccountReport::of(exposure.account_id, found));
+    let listing = AnyStore::open_to_read(loaded)?.user_data().accounts()?;
+    if let Some(account) = args.account {
+        check_account(&listing, account)?;
     }
-    let is_whole = report.accounts.iter().all(|account| account.error.is_none());
-    let text = match args.json {
-        true => serde_json::to_string(&report).map_err(|error| io::Error::other(error.to_string())),
-        false => Ok(report.text()),
+    let mut report = Report { dry_run: args.dry_run, only: args.account, ..Report::default() };
+    let mut wanted = Vec::new();
+    for exposure in exposures {
+        match why_not(&listing, exposure.account_id) {
+            _ if args.account.is_some_and(|id| id != exposure.account_id) => {}
+            Some(why) => report.not_asked.push(NotAsked::new(exposure.account_id, why)),
+            None => wanted.push(exposure),
+        }
+    }
+    report.estimated_round_s = sync.time_for(wanted.len()).as_secs();
+    let began = clock.now().mono;
+    for (at, exposure) in wanted.iter().enumerate() {
+        if let Err(why) = compare(&mut sync, exposure, lease.as_mut(), &mut report) {
+            report.not_asked.extend(wanted[at..].iter().map(|left| NotAsked::new(left.account_id, &*why)));
+            report.ended_early = Some(why.to_string());
+            break;
+        }
+    }
+    let now = clock.now();
+    let status = meter.status(now);
+    report.round_ms = u64::try_from(now.mono.since(began).as_millis()).unwrap_or(u64::MAX);
+    (report.weight_used, report.weight_limit, report.warning) = (status.used, status.limit, meter.warning());
+    out(&format!("{}\n", report.print(args.json)?.trim_end()))?;
+    Ok(report.exit())
+}
+
+/// Compares one account into the report.
+///
+/// # Errors
+/// Why neither this one nor another can be asked now.
+fn compare(
+    sync: &mut SyncOrders<'_>,
+    exposure: &Exposure,
+    lease: Option<&mut SyncLease>,
+    report: &mut Report,
+) -> Result<(), Arc<str>> {
+    const STOPPED: &str = "it was told to stop";
+    let began = sync.clock.now();
+    if !(sync.goes_on)() {
+        return Err(STOPPED.into());
+    }
+    // A session that broke has lost the lease, and whoever has it now is at work.
+    match lease.map(SyncLease::take) {
+        None | Some(Ok(LeaseState::Ours)) => {}
+        Some(Ok(LeaseState::Theirs(holder))) => return Err(format!("the lease was lost to {holder}").into()),
+        Some(Err(error)) => return Err(format!("the lease cannot be asked for: {error}").into()),
+    }
+    let found = match sync.account(exposure, !report.dry_run) {
+        Err(Unfinished::Interrupted) => return Err(STOPPED.into()),
+        Err(Unfinished::Address(why)) => return Err(why),
+        Err(Unfinished::Failed(why)) => Err(why),
+        Ok(found) => Ok(found),
     };
-    let text = text.map_err(|error| CommandError::new(Exit::Software, error.to_string()))?;
-    out(&format!("{}\n", text.trim_end()))?;
-    Ok(if is_whole { Exit::Ok } else { Exit::Failed })
+    let took = sync.clock.now().mono.since(began.mono);
+    report.accounts.push(AccountReport::of(exposure, began.wall, took, found));
+    Ok(())
 }
 
-impl AccountReport {
-    fn of(account: i64, found: Result<SyncReport, std::sync::Arc<str>>) -> AccountReport {
-        let SyncReport { conclusion, audited, intents } = match found {
-            Ok(found) => found,
-            Err(error) => return AccountReport { account, error: Some(error.to_string()), ..AccountReport::default() },
-        };
-        let missed = conclusion.missed();
-        let drift = conclusion.drift.into_iter().map(|drift: Drift| DriftReport {
-            order: drift.order_id,
-            exchange_order_id: drift.exchange_order_id,
-            symbol: drift.symbol,
-            local: drift.local,
-            venue: drift.venue,
-        });
-        let drift = drift.collect();
-        AccountReport { account, drift, missed, audited, unknown: conclusion.unknown, intents, error: None }
+fn take_lease(loaded: &Loaded) -> Result<SyncLease, CommandError> {
+    let mut lease = reconcile_wiring::lease(&loaded.settings, "sync-orders")?;
+    match lease.take()? {
+        LeaseState::Ours => Ok(lease),
+        LeaseState::Theirs(holder) => {
+            let sentence =
+                format!("{holder} plays the safety net now; nothing was done (--dry-run looks all the same)");
+            Err(CommandError::new(Exit::TempFail, sentence))
+        }
     }
 }
 
-impl Report {
-    fn text(&self) -> String {
-        let mut text = String::new();
-        let mut add = |line: std::fmt::Arguments<'_>| {
-            writeln!(text, "{line}").expect("a String takes what is written");
-        };
-        if self.accounts.is_empty() {
-            add(format_args!("no account has open orders or positions"));
+/// Whether an account that somebody names can be asked at all.
+fn check_account(listing: &[AccountListing], id: i64) -> Result<(), CommandError> {
+    if !listing.iter().any(|account| account.id == id) {
+        let sentence = format!("no account has the id {id}; `accounts list` shows them");
+        return Err(CommandError::new(Exit::Usage, sentence));
+    }
+    match why_not(listing, id) {
+        None => Ok(()),
+        Some(why) => Err(CommandError::new(Exit::Failed, format!("account {id} is not asked: {why}"))),
+    }
+}
+
+/// Why an account is not asked, if it is not.
+fn why_not(listing: &[AccountListing], id: i64) -> Option<&'static str> {
+    match listing.iter().find(|account| account.id == id) {
+        None => Some("it is removed"),
+        Some(account) if account.canonical != Venue::Binance.canonical() => {
+            Some("orders are compared at Binance only, and it is elsewhere")
         }
-        for account in &self.accounts {
-            match &account.error {
-                Some(error) => add(format_args!("account {}: not compared: {error}", account.account)),
-                None => add(format_args!(
-                    "account {}: {} orders elsewhere than at the venue, {} events that nobody heard",
-                    account.account,
-                    account.drift.len(),
-                    account.missed
-                )),
-            }
-            let verb = if self.dry_run { "would become" } else { "becomes" };
-            for drift in &account.drift {
-                add(format_args!(
-                    "  order {} ({} {}): {} {verb} {}",
-                    drift.order, drift.symbol, drift.exchange_order_id, drift.local, drift.venue
-                ));
-            }
-            for id in &account.unknown {
-                add(format_args!("  the venue does not know the order {id} any more"));
-            }
-            for intent in &account.intents {
-                add(format_args!("  intent {intent}"));
-            }
-        }
-        text
+        Some(account) if !account.is_active => Some("it is switched off"),
+        Some(account) if account.api_key.is_none() || !account.has_secret => Some("it has no API key or no secret"),
+        Some(_) => None,
     }
 }

@@ -6,7 +6,7 @@ use super::exit::{CommandError, Exit};
 use super::trace_args::TraceArgs;
 use super::trace_road::{Event, Road};
 use super::trace_spool::{self, SpoolLook};
-use super::{Loaded, out, spool, work_tables};
+use super::{Loaded, out, work_tables};
 use crate::domain::limits::{TRACE_EVENTS_MAX, TRACE_INTENTS_MAX};
 use crate::exchange::binance::project;
 use crate::store::work::{End, WorkTables};
@@ -19,7 +19,7 @@ pub(super) fn run(loaded: &Loaded, args: &TraceArgs) -> std::result::Result<Exit
     let known = Known::read(&mut store, args)?;
     let folder = &loaded.settings.spool.folder;
     let look = trace_spool::look(folder, &known.ids, &known.accounts(args))
-        .map_err(|error| spool::unreadable(folder, &error))?;
+        .map_err(|error| CommandError::of_spool(folder, &error))?;
     let is_shadow = loaded.settings.user_data.binance.dispatched_executions.is_empty();
     let road = known.road(args, look, is_shadow);
     let is_known = !road.orders.is_empty() || !road.events.is_empty();

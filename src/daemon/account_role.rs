@@ -6,6 +6,7 @@
 //! dispatcher could not push stays in the spool and goes out with the next start.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -15,13 +16,15 @@ use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
 use super::account_host::{AccountHost, HostConfig, HostedLoop, LoopReading, Names};
-use super::account_threads::{join_within, run_dispatcher, run_spooler, run_syncer, spawn};
+use super::account_threads::{run_dispatcher, run_spooler, run_syncer};
 use super::control_ports::MeteredListenKeyRest;
 use super::reconcile_wiring::{self, ReconcileRole};
+use super::thread::{join_within, spawn};
 use super::venue_memory::VenueMemory;
-use crate::domain::limits::ACCOUNT_COMMANDS_MAX;
-use crate::domain::{Clock, Now, Random};
+use crate::domain::limits::{ACCOUNT_COMMANDS_MAX, POLICY_EVERY};
+use crate::domain::{Clock, Mono, Now, Random};
 use crate::event_loop::{self, ConnectGate, LoopConfig, LoopHandle};
+use crate::ops::Settings;
 use crate::ops::status::{AccountStatus, LatencyUs, UserDataStatus};
 use crate::queue::{InProcessQueue, JobShape, JobSink, JobWriter};
 use crate::spool::{self, Epoch, FolderDisk, OpenReport, SpoolConfig};
@@ -91,6 +94,7 @@ pub struct AccountRole {
     control: ControlHandle,
     gate: Arc<dyn ConnectGate>,
     reconciler: Option<Reconciler>,
+    allowlist_at: Mono,
     spooler_status: Arc<Mutex<SpoolerStatus>>,
     dispatcher_status: Arc<Mutex<DispatcherStatus>>,
     report: OpenReport,
@@ -201,10 +205,11 @@ impl AccountRole {
         };
         let reconciler = match config.reconcile {
             None => None,
-            Some(ReconcileRole { config, store, rest }) => {
+            Some(ReconcileRole { config, store, lease, rest }) => {
                 let (positions, rows) = (Arc::clone(&spooler_status), control.link());
                 let parts = ReconcileParts {
                     store,
+                    lease,
                     rest,
                     cipher,
                     meter,
@@ -221,6 +226,7 @@ impl AccountRole {
         let report = opened.report;
         Ok(AccountRole {
             reconciler,
+            allowlist_at: clock.now().mono.plus(POLICY_EVERY),
             accounts,
             names,
             loops,
@@ -244,6 +250,18 @@ impl AccountRole {
     pub fn reload(&self) {
         self.control.link().discover();
         self.control.link().retry_refused();
+    }
+
+    /// Reads the allowlist again, now and then or `at_once`: whether reconciles tell local orders again follows it, as the worker
+    /// does. What cannot be read leaves it as it was.
+    pub fn refresh_allowlist(&mut self, named: Option<&Path>, at_once: bool, now: Now) {
+        let Some(reconciler) = self.reconciler.as_ref().filter(|_| at_once || now.mono >= self.allowlist_at) else {
+            return;
+        };
+        self.allowlist_at = now.mono.plus(POLICY_EVERY);
+        if let Ok((settings, _)) = Settings::load(named) {
+            reconciler.set_heals(reconcile_wiring::heals(&settings));
+        }
     }
 
     /// Whether a thread has ended that nobody stopped.

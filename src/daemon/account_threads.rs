@@ -2,10 +2,9 @@
 //!
 //! Spooler, syncer and dispatcher are turns of their rooms; here is the waiting between them.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -22,25 +21,6 @@ use crate::user_data::spooler::Spooler;
 const NUMBER_PATIENCE: Duration = Duration::from_millis(500);
 /// Longest wait of the syncer's thread.
 const SYNC_WAIT_MAX: Duration = Duration::from_millis(200);
-
-pub(super) fn spawn<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
-    thread::Builder::new().name(name.to_owned()).spawn(work)
-}
-
-/// Waits for a thread that has been told to end, `bound` at most.
-pub(super) fn join_within<T>(thread: JoinHandle<T>, bound: Duration, clock: &dyn Clock) -> Option<T> {
-    let until = clock.now().mono.plus(bound);
-    while !thread.is_finished() {
-        if clock.now().mono >= until {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    thread.join().ok()
-}
 
 pub(super) fn run_spooler(
     mut spooler: Spooler<FolderDisk>,

@@ -8,14 +8,13 @@ use super::applied_look::AppliedLook;
 use super::control_ports::{BinanceListenKeyRest, LaravelColumns};
 use super::reconcile_wiring;
 use super::venue_memory::VenueMemory;
-use super::wiring::{self, BadSetting};
+use super::wiring::{self, BadSetting, bad};
 use crate::domain::Venue;
 use crate::domain::limits::{
     LISTEN_KEY_CALL_MAX, SPOOL_IN_FLIGHT_MAX, SPOOL_RESERVE_BYTES, SPOOL_TAIL_BYTES_MAX, SPOOL_UNSYNCED_BYTES_MAX,
 };
 use crate::event_loop::ConnectGate;
 use crate::exchange::binance::private_url::{Spelling, SpellingChoice};
-use crate::exchange::exchange;
 use crate::ops::encrypter::Encrypter;
 use crate::ops::key_place::KeyPlace;
 use crate::ops::settings::{PrivateSpelling, QueueTarget, SpoolSync};
@@ -30,10 +29,6 @@ use crate::user_data::key_schedule::Pace;
 
 /// The class name in jobs of the in-process queue, whose consumer reads the member `kraite`.
 const IN_PROCESS_CLASS: &str = "Kraite\\Streams\\UserDataEvent";
-
-pub(super) fn bad(key: &'static str, what: impl std::fmt::Display) -> BadSetting {
-    BadSetting { key, what: what.to_string() }
-}
 
 /// Everything that the role needs.
 ///
@@ -52,7 +47,8 @@ pub fn account_role(
     let mut session = SessionConfig::user_data(url, Arc::clone(&tls));
     session.connect_deadline = settings.net.connect_deadline;
 
-    let rest = BinanceListenKeyRest::new(RestClient::new(tls, LISTEN_KEY_CALL_MAX), &rest_base(settings));
+    let rest =
+        BinanceListenKeyRest::new(RestClient::new(tls, LISTEN_KEY_CALL_MAX), &wiring::account_rest_base(settings));
 
     let embedded = match &store_url {
         StoreUrl::Sqlite(path) => Some(path.as_path()),
@@ -115,13 +111,6 @@ pub fn account_role(
         meter: Arc::new(reconcile_wiring::meter(settings, u64::from_le_bytes(instance))),
         reconcile: reconcile_wiring::reconcile_role(settings, command)?,
     })
-}
-
-/// Scheme and host of the venue's REST.
-pub(super) fn rest_base(settings: &Settings) -> String {
-    let named = settings.user_data.rest.clone();
-    let named = named.or_else(|| settings.net.rest_base(Venue::Binance).map(str::to_owned));
-    named.unwrap_or_else(|| exchange(Venue::Binance).rest_base().to_owned())
 }
 
 fn choice(spelling: PrivateSpelling) -> SpellingChoice {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::account_threads::spawn;
+use super::thread::spawn;
 use crate::domain::limits::{REPLAY_ANSWER_FIRST, REPLAY_ANSWER_MAX};
 use crate::spool::{AccountId, Epoch, Identity};
 use crate::store::{Result, WorkStore};

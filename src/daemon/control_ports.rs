@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::limits::{ACCOUNT_ANSWER_MAX, LISTEN_KEY_ANSWER_MAX, LISTEN_KEY_WEIGHT};
 use crate::domain::{Clock, Wall};
 use crate::exchange::binance::listen_key::{API_KEY_HEADER, KeyCall, listen_key_url, read_extension, read_listen_key};
+use crate::exchange::binance::server_time::SERVER_TIME_PATH;
 use crate::exchange::binance::signed::AccountRead;
 use crate::ops::rest::Method;
 use crate::ops::{Encrypter, RestClient};
@@ -95,8 +96,18 @@ impl BinanceAccountRest {
 impl AccountRest for BinanceAccountRest {
     fn read(&self, read: &AccountRead<'_>, credentials: &Credentials, now: Wall) -> Result<VenueAnswer, String> {
         let url = read.url(&self.base, now.as_millis(), &credentials.secret);
-        let secret = (API_KEY_HEADER, credentials.api_key.expose());
-        let answer = self.client.send(Method::Get, &url, secret, ACCOUNT_ANSWER_MAX);
+        self.ask(&url, (API_KEY_HEADER, credentials.api_key.expose()))
+    }
+
+    fn server_time(&self) -> Result<VenueAnswer, String> {
+        let url = format!("{}{SERVER_TIME_PATH}", self.base.trim_end_matches('/'));
+        self.ask(&url, ("accept", "application/json"))
+    }
+}
+
+impl BinanceAccountRest {
+    fn ask(&self, url: &str, header: (&str, &str)) -> Result<VenueAnswer, String> {
+        let answer = self.client.send(Method::Get, url, header, ACCOUNT_ANSWER_MAX);
         let answer = answer.map_err(|error| error.to_string())?;
         let retry_after = answer.header("retry-after").map(str::to_owned);
         let used_weight = answer.header(USED_WEIGHT_HEADER).and_then(|text| text.trim().parse().ok());

@@ -30,6 +30,7 @@ pub mod rotation_share;
 pub mod shown;
 mod spelling_memory;
 pub mod telemetry;
+mod thread;
 mod venue_memory;
 pub mod wiring;
 pub mod work_role;

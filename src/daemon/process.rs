@@ -139,7 +139,7 @@ pub fn run(
     let mut status = Status::new(mode.as_str(), started.wall, settings.ops.status_interval);
     let shown = Arc::new(Shown::new(status.clone()));
     let mut prices = price_config.map(|config| start_prices(config, &shown, &clock, &mut random)).transpose()?;
-    let accounts = match account_config {
+    let mut accounts = match account_config {
         None => None,
         Some(config) => match AccountRole::start(config, Arc::clone(&clock), random.fork()) {
             Ok(role) => Some(role),
@@ -185,7 +185,8 @@ pub fn run(
                 status.touch(now.wall);
             }
         }
-        if let Some(accounts) = &accounts {
+        if let Some(accounts) = &mut accounts {
+            accounts.refresh_allowlist(named.as_deref(), false, now);
             let user_data = accounts.status(now);
             status.alarms.extend(user_data.alarms.iter().cloned());
             status.user_data = Some(user_data);
@@ -244,7 +245,8 @@ pub fn run(
                 if let Some(prices) = &prices {
                     prices.reload_map();
                 }
-                if let Some(accounts) = &accounts {
+                if let Some(accounts) = &mut accounts {
+                    accounts.refresh_allowlist(named.as_deref(), true, clock.now());
                     accounts.reload();
                 }
                 if let Some(work) = &mut work {

@@ -1,17 +1,15 @@
 //! From settings to what reconciles take, and from their status to the role's.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::account_wiring::{bad, rest_base};
 use super::control_ports::BinanceAccountRest;
-use super::wiring::{self, BadSetting};
+use super::wiring::{self, BadSetting, bad};
 use crate::domain::Venue;
 use crate::domain::limits::ACCOUNT_READ_MAX;
 use crate::ops::status::{DriftStatus, ReconcileStatus, UserDataStatus, iso};
 use crate::ops::{RestClient, Settings};
-use crate::store::WorkStore;
 use crate::store::user_data::UserDataOptions;
+use crate::store::{SyncLease, WorkStore};
 use crate::user_data::reconcile::meter_file::SharedMeter;
 use crate::user_data::reconcile::ports::AccountRest;
 use crate::user_data::reconcile::runner::ReconcileConfig;
@@ -26,6 +24,8 @@ pub struct ReconcileRole {
     pub config: ReconcileConfig,
     /// Makes a thread's own session's owner.
     pub store: Box<dyn FnMut() -> WorkStore + Send>,
+    /// The safety net's.
+    pub lease: SyncLease,
     /// Reads the venue.
     pub rest: Arc<dyn AccountRest>,
 }
@@ -36,12 +36,14 @@ pub fn meter(settings: &Settings, instance: u64) -> SharedMeter {
     SharedMeter::new(Some(settings.net.weight_file.clone()), settings.net.rest_weight, instance)
 }
 
-/// The safety net's lease: beside the spool, one a machine and database.
-#[must_use]
-pub fn lease(settings: &Settings) -> PathBuf {
-    let mut path = settings.spool.folder.clone().into_os_string();
-    path.push(".sync-orders");
-    PathBuf::from(path)
+/// The safety net's lease of this database, whose holder is named after `command`.
+///
+/// # Errors
+/// [`BadSetting`]: a database that this build cannot use, or roots that cannot be read.
+pub fn lease(settings: &Settings, command: &str) -> Result<SyncLease, BadSetting> {
+    let options = options(settings, &format!("{command} safety net"))?;
+    let lease = SyncLease::new(&wiring::store_url(settings)?, &options);
+    lease.map_err(|error| bad("store.url", error.sentence()))
 }
 
 /// Everything that reconciles need; `None` where they are switched off.
@@ -58,9 +60,9 @@ pub fn reconcile_role(settings: &Settings, command: &str) -> Result<Option<Recon
             canonical: Venue::Binance.canonical().to_owned(),
             heals: heals(settings),
             sync_every: (!every.is_zero()).then_some(every),
-            lease: lease(settings),
         },
         store: stores(settings, command)?,
+        lease: lease(settings, command)?,
         rest: Arc::new(account_rest(settings)?),
     }))
 }
@@ -77,7 +79,7 @@ pub fn heals(settings: &Settings) -> bool {
 /// [`BadSetting`]: roots that cannot be read.
 pub fn account_rest(settings: &Settings) -> Result<BinanceAccountRest, BadSetting> {
     let client = RestClient::new(wiring::account_tls(settings)?, ACCOUNT_READ_MAX);
-    Ok(BinanceAccountRest::new(client, &rest_base(settings)))
+    Ok(BinanceAccountRest::new(client, &wiring::account_rest_base(settings)))
 }
 
 /// Sessions for the threads of reconciles.
@@ -86,17 +88,21 @@ pub fn account_rest(settings: &Settings) -> Result<BinanceAccountRest, BadSettin
 /// [`BadSetting`]: a database that this build cannot use, or roots that cannot be read.
 pub fn stores(settings: &Settings, command: &str) -> Result<Box<dyn FnMut() -> WorkStore + Send>, BadSetting> {
     let url = wiring::store_url(settings)?;
-    let options = UserDataOptions {
-        extra_roots_pem: wiring::read_roots("store.extra_roots", settings.store.extra_roots.as_deref())?,
-        connect_timeout: settings.store.connect_timeout,
-        ..UserDataOptions::new(format!("kraite-streams {command} reconcile (pid {})", std::process::id()))
-    };
+    let options = options(settings, &format!("{command} reconcile"))?;
     let store = WorkStore::new(&url, &options).map_err(|error| bad("store.url", error.sentence()))?;
     // One is made already; that the others can be made is then certain.
     let mut first = Some(store);
     Ok(Box::new(move || {
         first.take().unwrap_or_else(|| WorkStore::new(&url, &options).expect("the first one could be made"))
     }))
+}
+
+fn options(settings: &Settings, purpose: &str) -> Result<UserDataOptions, BadSetting> {
+    Ok(UserDataOptions {
+        extra_roots_pem: wiring::read_roots("store.extra_roots", settings.store.extra_roots.as_deref())?,
+        connect_timeout: settings.store.connect_timeout,
+        ..UserDataOptions::new(format!("kraite-streams {purpose} (pid {})", std::process::id()))
+    })
 }
 
 /// Adds what reconciles show.
@@ -116,6 +122,7 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
     if let Some(fault) = &reconcile.database_fault {
         status.alarms.push(format!("reconciles wait for the database: {fault}"));
     }
+    status.alarms.extend(reconcile.clock_warning.clone());
     if let Some(warning) = &reconcile.meter_warning {
         status.alarms.push(warning.clone());
     }
@@ -131,6 +138,7 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
         waiting: reconcile.waiting as u64,
         running: reconcile.running as u64,
         degraded: reconcile.degraded.len() as u64,
+        switched_off: reconcile.switched_off as u64,
         gaps_closed: reconcile.gaps_closed,
         recovered: reconcile.recovered,
         sync_rounds: reconcile.rounds,
@@ -143,5 +151,6 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
         weight_limit: u64::from(reconcile.meter.limit),
         banned_s: reconcile.meter.banned_for.as_secs(),
         held_s: reconcile.meter.reconcile_held_for.as_secs(),
+        venue_ahead_ms: reconcile.venue_ahead_ms,
     });
 }

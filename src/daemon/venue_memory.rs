@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::account_threads::spawn;
+use super::thread::spawn;
 use crate::spool::ExchangeId;
 use crate::store::UserDataStore;
 

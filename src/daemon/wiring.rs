@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::rotation_share::RotationShare;
-use crate::domain::Random;
 use crate::domain::limits::PRICE_MESSAGE_MAX;
+use crate::domain::{Random, Venue};
 use crate::event_loop::{ConnectGate, SharedWindow};
 use crate::exchange::binance::{self, mark_price_url};
+use crate::exchange::exchange;
 use crate::ops::Settings;
 use crate::ops::settings::{PriceTarget, Spelling, Statement};
 use crate::prices::case_when::Form;
@@ -38,8 +39,15 @@ pub struct BadSetting {
     pub what: String,
 }
 
-fn bad(key: &'static str, what: impl Into<String>) -> BadSetting {
-    BadSetting { key, what: what.into() }
+pub(super) fn bad(key: &'static str, what: impl std::fmt::Display) -> BadSetting {
+    BadSetting { key, what: what.to_string() }
+}
+
+/// Scheme and host of the venue's REST for accounts.
+pub(super) fn account_rest_base(settings: &Settings) -> String {
+    let named = settings.user_data.rest.clone();
+    let named = named.or_else(|| settings.net.rest_base(Venue::Binance).map(str::to_owned));
+    named.unwrap_or_else(|| exchange(Venue::Binance).rest_base().to_owned())
 }
 
 /// Trust for streams and REST: the web's roots and those of `net.extra_roots`.
@@ -48,7 +56,7 @@ fn bad(key: &'static str, what: impl Into<String>) -> BadSetting {
 /// [`BadSetting`] when the file cannot be read or holds no certificate.
 pub fn tls_config(settings: &Settings) -> Result<Arc<rustls::ClientConfig>, BadSetting> {
     let pem = read_roots("net.extra_roots", settings.net.extra_roots.as_deref())?;
-    client_config(&pem, TICKETS).map_err(|error| bad("net.extra_roots", error.to_string()))
+    client_config(&pem, TICKETS).map_err(|error| bad("net.extra_roots", error))
 }
 
 /// As [`tls_config`], with room for the tickets of many sockets: a storm of reconnects is then resumed handshakes.
@@ -57,7 +65,7 @@ pub fn tls_config(settings: &Settings) -> Result<Arc<rustls::ClientConfig>, BadS
 /// As [`tls_config`].
 pub fn account_tls(settings: &Settings) -> Result<Arc<rustls::ClientConfig>, BadSetting> {
     let pem = read_roots("net.extra_roots", settings.net.extra_roots.as_deref())?;
-    client_config(&pem, ACCOUNT_TICKETS).map_err(|error| bad("net.extra_roots", error.to_string()))
+    client_config(&pem, ACCOUNT_TICKETS).map_err(|error| bad("net.extra_roots", error))
 }
 
 /// The price stream.
@@ -76,7 +84,7 @@ pub fn price_session(settings: &Settings) -> Result<SessionConfig, BadSetting> {
             mark_price_url(&format!("{}/market", prices.url.trim_end_matches('/')), spelling)
         }
     };
-    let url = StreamUrl::parse(&url).map_err(|error| bad("prices.url", error.to_string()))?;
+    let url = StreamUrl::parse(&url).map_err(|error| bad("prices.url", error))?;
     let mut session = SessionConfig::new(url, tls_config(settings)?);
     session.max_message = PRICE_MESSAGE_MAX;
     session.liveness = Liveness::StrictData { silence: prices.silence, escalate: prices.silence_exit };
@@ -115,7 +123,7 @@ pub fn writer_settings(settings: &Settings) -> WriterSettings {
 /// # Errors
 /// [`BadSetting`] for a URL that is none.
 pub fn store_url(settings: &Settings) -> Result<StoreUrl, BadSetting> {
-    StoreUrl::parse(settings.store.url.expose()).map_err(|error| bad("store.url", error.to_string()))
+    StoreUrl::parse(settings.store.url.expose()).map_err(|error| bad("store.url", error))
 }
 
 /// The table that takes the prices.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "server")]
 use super::account_wiring;
-use super::account_wiring::bad;
-use super::wiring::{self, BadSetting};
+use super::wiring::{self, BadSetting, bad};
 use crate::domain::{Clock, Random, Venue};
 use crate::ops::Settings;
 use crate::ops::settings::{IntentTarget, QueueTarget};

@@ -584,6 +584,9 @@ pub const DECISION_NOTE_CHARS_MAX: usize = 255;
 
 // Reconcile.
 
+/// How far apart this machine's clock and the venue's may be where recorded events are looked for by both; a difference
+/// like that is an alarm long before.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(3_600);
 /// Rows of one REST page; the venue's largest.
 pub const REST_PAGE_ROWS: u32 = 1_000;
 /// `recvWindow` of a signed request: the venue's default.
@@ -594,6 +597,11 @@ pub const REST_SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Reads of what was absent or still open come again this long after the first ones: pushes and reads lag each other by a
 /// second or two, positions longer (facts/incumbent.md §9, 19, 25).
 pub const RECONCILE_CONFIRM_AFTER: Duration = Duration::from_secs(3);
+/// A list in which a position is missing counts this long after the position's newest fill: under bursts positions lag the
+/// fills by 5 to 20 s (facts/incumbent.md §9, 25). Earlier only where the balance shows that the fill is in it.
+pub const RECONCILE_FLAT_AFTER: Duration = Duration::from_secs(20);
+/// Further readings of balances and positions for that: one that is late enough, and one more where the list has just changed.
+pub const RECONCILE_FLAT_ROUNDS_MAX: u32 = 2;
 /// Between two readings of an order and fills that do not agree.
 pub const RECONCILE_AGREE_AFTER: Duration = Duration::from_secs(1);
 /// Readings after which an order and its fills must agree.
@@ -636,6 +644,16 @@ pub const RECONCILE_LOOK_EVERY: Duration = Duration::from_secs(10);
 pub const RECONCILE_GAPS_MAX: u32 = 10_000;
 /// Local orders of one reconcile.
 pub const RECONCILE_ORDERS_MAX: u32 = 5_000;
+/// Local orders of one reconcile that only their client's id can find: a weight of 2 each.
+pub const RECONCILE_UNPLACED_MAX: usize = 50;
+/// Local orders without the exchange's id are looked for this long after they were made: the venue forgets canceled orders
+/// without a fill as fast (facts/binance.md §6).
+pub const UNPLACED_LOOK_BACK: Duration = Duration::from_secs(3 * 24 * 3_600);
+/// The venue's clock is asked for again after this: two quartzes drift apart by less than half a second meanwhile.
+pub const VENUE_CLOCK_KEPT: Duration = Duration::from_secs(3_600);
+/// Off by more than this, this machine's clock is an alarm: the venue refuses stamps that are a second ahead of its own, and
+/// a gap's bounds are our clock's.
+pub const VENUE_CLOCK_OFF_MAX: Duration = Duration::from_secs(1);
 /// Recorded events that are compared with what the venue says: half an hour of 20 a second.
 pub const RECONCILE_HEARD_MAX: usize = 200_000;
 /// From one start of the safety net's round to the next (facts/incumbent.md §6).
@@ -647,10 +665,13 @@ pub const ACCOUNT_ANSWER_MAX: u64 = 8 << 20;
 /// Drifted orders that are named in one status.
 pub const DRIFT_NAMED_MAX: usize = 50;
 
-/// Weight of a usual reconcile: the lists (90), income (30), one symbol's histories, read twice in part (20).
-pub const RECONCILE_WEIGHT_USUAL: u32 = 140;
+/// Weight of a usual reconcile: the lists (90), income (30), one symbol's histories, read twice in part (20), balances and
+/// positions again (10).
+pub const RECONCILE_WEIGHT_USUAL: u32 = 150;
+/// How long the safety net is at a usual account: the second look at what was open, and a dozen reads.
+pub const SYNC_ACCOUNT_TIME_USUAL: Duration = Duration::from_secs(4);
 /// Weight of the safety net for a usual account: the same without income.
-pub const SYNC_WEIGHT_USUAL: u32 = 110;
+pub const SYNC_WEIGHT_USUAL: u32 = 120;
 /// Weight of a listen-key call (facts/binance.md §2).
 pub const LISTEN_KEY_WEIGHT: u32 = 1;
 

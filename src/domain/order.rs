@@ -84,7 +84,7 @@ pub enum Side {
 }
 
 /// The side of a position: hedge accounts have two a symbol, one-way accounts one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PositionSide {
     /// One-way mode.
     Both,
@@ -92,6 +92,24 @@ pub enum PositionSide {
     Long,
     /// Hedge mode.
     Short,
+}
+
+impl PositionSide {
+    /// The venue's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PositionSide::Both => "BOTH",
+            PositionSide::Long => "LONG",
+            PositionSide::Short => "SHORT",
+        }
+    }
+
+    /// From the venue's word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<PositionSide> {
+        [PositionSide::Both, PositionSide::Long, PositionSide::Short].into_iter().find(|side| side.as_str() == word)
+    }
 }
 
 /// `orders.type`: what the application placed the order for.

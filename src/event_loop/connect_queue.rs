@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::slab::StreamId;
+use super::stream_id::StreamId;
 use crate::domain::Mono;
 use crate::domain::limits::PERMIT_EVERY_MIN;
 use crate::stream::ConnectClass;

@@ -14,7 +14,7 @@ use mio::{Interest, Registry, Token};
 use super::buffers::SharedBuffers;
 use super::connect_queue::ConnectQueue;
 use super::resolver::{Lookup, Resolver};
-use super::slab::StreamId;
+use super::stream_id::StreamId;
 use crate::domain::Now;
 use crate::domain::limits::READ_PER_TURN_MAX;
 use crate::stream::{Action, ConnectClass, Consumer, Session};

@@ -19,6 +19,7 @@ mod control;
 mod resolver;
 pub mod shared_window;
 mod slab;
+mod stream_id;
 mod turn;
 
 use std::io;

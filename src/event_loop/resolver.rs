@@ -13,7 +13,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 
-use super::slab::StreamId;
+use super::stream_id::StreamId;
 use crate::domain::limits::LOOKUPS_MAX;
 
 /// What to look up, and for whom.

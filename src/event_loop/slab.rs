@@ -4,14 +4,8 @@
 use std::collections::HashMap;
 
 use super::connection::Connection;
+use super::stream_id::StreamId;
 use crate::domain::Mono;
-
-/// A stream of this loop, for as long as it is hosted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StreamId {
-    pub slot: usize,
-    pub generation: u64,
-}
 
 /// See the module's documentation. Deadlines lie beside the streams, packed: a scan touches nothing else
 /// (facts/measurements.md, WebSocket §6).

@@ -99,6 +99,7 @@ fn render_reconcile(reconcile: &ReconcileStatus, text: &mut Exposition) {
     for (name, help, value) in [
         ("kraite_reconcile_waiting", "Accounts whose gaps nobody closes at the moment.", reconcile.waiting),
         ("kraite_reconcile_running", "Accounts that are being reconciled.", reconcile.running),
+        ("kraite_reconcile_switched_off", "Accounts with gaps that are switched off.", reconcile.switched_off),
         ("kraite_reconcile_degraded", "Accounts whose reconcile could not be finished.", reconcile.degraded),
         ("kraite_sync_orders_left", "Accounts that the safety net's round has not asked for yet.", reconcile.sync_left),
         ("kraite_rest_weight_used", "REST weight of the last minute.", reconcile.weight_used),

@@ -13,7 +13,7 @@ use super::frame_stamp::StampPrecision;
 use super::price_table::{PriceTable, TableKind};
 use super::sink::{PriceSink, PriceTarget, RefusedRow, WriteReport, held_by};
 use crate::store::error::{ErrorClass, Result, StoreError};
-use crate::store::postgres::{PostgresOptions, PostgresStore};
+use crate::store::postgres::{PostgresOptions, PostgresStore, StoreLock};
 use crate::store::rows::MapRows;
 use crate::store::url::PostgresUrl;
 
@@ -78,9 +78,10 @@ impl PriceSink for PostgresSink {
     fn open(&mut self) -> Result<PriceTarget> {
         self.close();
         let mut store = PostgresStore::connect(&self.url, &self.options)?;
-        if !store.try_lock_prices()? {
-            let holder =
-                store.price_lock_holder()?.map_or_else(|| "it has just ended".to_owned(), |who| who.to_string());
+        if !store.try_lock(StoreLock::Prices)? {
+            let holder = store
+                .lock_holder(StoreLock::Prices)?
+                .map_or_else(|| "it has just ended".to_owned(), |who| who.to_string());
             return Err(held_by(&self.target, &holder));
         }
         let table = self.table_name();
@@ -110,7 +111,7 @@ impl PriceSink for PostgresSink {
         let table = self.table_name();
         let store = self.session.as_mut().ok_or_else(closed)?;
         store.check_session()?;
-        if !store.price_lock_is_ours()? {
+        if !store.lock_is_ours(StoreLock::Prices)? {
             return Err(StoreError::new(ErrorClass::Unreachable, "the session lost its single-writer lock"));
         }
         if self.table.kind() == TableKind::Sidecar {

@@ -153,6 +153,9 @@ pub struct SinkHealth {
     pub depth: u64,
     /// The last record that the server has of this spool.
     pub watermark: Option<Watermark>,
+    /// Whether [`JobSink::vouch`]'s word is there. Without it, a watermark was written by a push that found the server's memory
+    /// gone, and the process ended before it had gone back.
+    pub is_vouched: bool,
     /// What the server says about itself; none in process.
     pub server: Option<ServerFacts>,
     /// How long the question took.
@@ -166,6 +169,11 @@ pub trait JobSink: Send {
     /// # Errors
     /// [`PushError`]. The batch is kept by the caller, who pushes it again unchanged.
     fn push(&mut self, batch: &JobBatch) -> Result<Pushed, PushError>;
+
+    /// Whether the next push, or the next question how things are, says to the server that the spool durably owes it nothing that was pushed before: what is not on
+    /// the queue, and not done, will be handed out again. A server that loses its memory loses that word with it, so that its
+    /// absence beside a watermark tells of a loss that nobody has gone back for yet ([`SinkHealth::is_vouched`]).
+    fn vouch(&mut self, _is_wanted: bool) {}
 
     /// The position up to which everything pushed is acknowledged: taken by the server, or committed by the consumer in this
     /// process. None before the first.

@@ -102,6 +102,9 @@ pub struct SimConfig {
     pub connects: Option<ConnectLimit>,
     /// REST weight of one source address in a minute.
     pub weight: WeightLimit,
+    /// How much the venue's clock is ahead of this machine's, in ms; negative: behind. Every stamp is by the venue's, those of
+    /// ledgers too.
+    pub clock_ahead_ms: i64,
 }
 
 impl Default for SimConfig {
@@ -120,6 +123,7 @@ impl Default for SimConfig {
             connection_lifetime: Duration::from_secs(24 * 3_600),
             connects: Some(ConnectLimit::default()),
             weight: WeightLimit::default(),
+            clock_ahead_ms: 0,
         }
     }
 }

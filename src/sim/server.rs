@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 
 use crate::domain::limits::SIM_FAULTS_WAITING_MAX;
 use crate::domain::time::SystemClock;
-use crate::domain::{Clock, Mono, Now, Random};
+use crate::domain::{Clock, Mono, Now, Random, Wall};
 
 use super::connection::{Connection, Mark, ReadEnd};
 use super::cross_listing::CrossListing;
@@ -182,6 +182,13 @@ impl Server {
         self.market.cross().to_vec()
     }
 
+    /// By the venue's clock.
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        let ahead = self.config.clock_ahead_ms.saturating_mul(1_000);
+        Now { wall: Wall::from_micros(now.wall.as_micros().saturating_add(ahead)), ..now }
+    }
+
     /// Until told to stop.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(1_024);
@@ -195,7 +202,7 @@ impl Server {
                     break;
                 }
             }
-            let now = self.clock.now();
+            let now = self.now();
             if !self.handle_commands(now) {
                 break;
             }
@@ -384,7 +391,7 @@ impl Server {
     pub(super) fn finish(&mut self, mut connection: Connection, ending: Ending) {
         let _ = self.poll.registry().deregister(connection.socket_mut());
         self.takers.remove(&connection.id);
-        self.leave_accounts(&mut connection, ending, self.clock.now());
+        self.leave_accounts(&mut connection, ending, self.now());
         self.shared.ledger.lock().end(connection.id, ending);
         tracing::debug!(connection = connection.id, ?ending, "closed");
     }

@@ -332,6 +332,8 @@ pub struct CursorSlot {
     pub epoch: Epoch,
     /// When.
     pub saved_at: Wall,
+    /// Records below were handed out before a rewind, and come a second time; 0 where none do.
+    pub refill_until: u64,
 }
 
 impl CursorSlot {
@@ -345,6 +347,7 @@ impl CursorSlot {
         out[20..28].copy_from_slice(&self.synced.to_le_bytes());
         out[28..44].copy_from_slice(&self.epoch.0);
         out[44..52].copy_from_slice(&self.saved_at.as_micros().to_le_bytes());
+        out[52..60].copy_from_slice(&self.refill_until.to_le_bytes());
         let crc = crc32fast::hash(&out[..60]);
         out[60..64].copy_from_slice(&crc.to_le_bytes());
         out
@@ -365,6 +368,7 @@ impl CursorSlot {
             synced: u64_at(bytes, 20),
             epoch: Epoch(epoch),
             saved_at: Wall::from_micros(u64_at(bytes, 44).cast_signed()),
+            refill_until: u64_at(bytes, 52),
         })
     }
 }
@@ -478,6 +482,7 @@ mod tests {
             synced: 7,
             epoch: EPOCH,
             saved_at: Wall::from_micros(1_795_419_015_123_999),
+            refill_until: 9,
         };
         let mut bytes = slot.encode();
         assert_eq!(CursorSlot::read(&bytes), Some(slot));

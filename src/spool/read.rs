@@ -166,10 +166,14 @@ impl<D: Disk> Reader<D> {
         );
         state.settle_in_flight(position, self.core.config.account_bytes_max);
         state.positions.acked = state.positions.acked.max(position);
+        if state.refill_until <= state.positions.acked {
+            state.refill_until = 0;
+        }
         state.check(self.core.config.sync);
     }
 
-    /// Goes back to `position`, be it acknowledged or not: what follows is handed out again, with the same identities.
+    /// Goes back to `position`, be it acknowledged or not: what follows is handed out again, with the same identities. Until the
+    /// syncer has saved the cursor, whose position is then no more ahead of the acknowledged one, a crash forgets it.
     ///
     /// # Errors
     /// [`RewindError`]; nothing changed then.
@@ -185,6 +189,8 @@ impl<D: Disk> Reader<D> {
                 return Err(RewindError::Ahead { dispatched: state.positions.dispatched });
             }
             let acked = state.positions.acked;
+            // One that was not over goes on to where it was going.
+            state.refill_until = state.refill_until.max(state.positions.dispatched);
             state.positions.dispatched = position;
             if position < acked {
                 state.positions.acked = position;
@@ -200,6 +206,13 @@ impl<D: Disk> Reader<D> {
             self.count_again(position..acked);
         }
         Ok(())
+    }
+
+    /// Behind the last record that was handed out before a rewind; 0 where none is handed out a second time. The cursor keeps
+    /// it, so that the next life knows where the stretch ends which this one did not finish.
+    #[must_use]
+    pub fn refill_until(&self) -> u64 {
+        self.core.state.lock().refill_until
     }
 
     /// The oldest position that can be gone back to.

@@ -88,6 +88,10 @@ pub fn open<D: Disk>(disk: D, config: SpoolConfig, epoch: Epoch, now: Now) -> Re
     let segments: VecDeque<Segment<D::File>> = windows.iter().map(|window| to_segment(window, &files)).collect();
     let mut state = State::new(positions, segments, fold.into_accounts());
     state.undispatched = report.unacknowledged;
+    state.refill_until = cursor.map_or(0, |slot| slot.refill_until).min(written);
+    if state.refill_until <= positions.acked {
+        state.refill_until = 0;
+    }
     let has_reserve =
         disk.list().map_err(|error| failed("list the spool's folder", error))?.iter().any(|n| n == RESERVE);
     let core = Arc::new(Core {

@@ -197,6 +197,8 @@ pub(super) struct State<F> {
     pub in_flight: VecDeque<InFlight>,
     /// Records from `dispatched` on.
     pub undispatched: u64,
+    /// Behind the last record that was handed out before a rewind, until it is acknowledged again; else 0.
+    pub refill_until: u64,
     pub bytes: u64,
     pub dir_dirty: bool,
     pub dirty_since: Option<Mono>,
@@ -235,6 +237,7 @@ impl<F> State<F> {
             accounts,
             in_flight: VecDeque::with_capacity(1_024),
             undispatched: 0,
+            refill_until: 0,
             bytes,
             dir_dirty: false,
             dirty_since: None,

@@ -44,12 +44,15 @@ struct CursorFile<F> {
     file: Option<F>,
     sequence: u64,
     acked: u64,
+    refill_until: u64,
 }
 
 impl<D: Disk> Syncer<D> {
     pub(super) fn new(core: Arc<Core<D>>, file: Option<D::File>, saved: Option<CursorSlot>) -> Self {
-        let (sequence, acked) = saved.map_or((0, 0), |slot| (slot.sequence, slot.acked));
-        Syncer { core, cursor: CursorFile { file, sequence, acked }, next_cursor: Mono::ZERO, next_sweep: Mono::ZERO }
+        let (sequence, acked, refill_until) =
+            saved.map_or((0, 0, 0), |slot| (slot.sequence, slot.acked, slot.refill_until));
+        let cursor = CursorFile { file, sequence, acked, refill_until };
+        Syncer { core, cursor, next_cursor: Mono::ZERO, next_sweep: Mono::ZERO }
     }
 
     /// Does what is due.
@@ -184,16 +187,17 @@ impl<D: Disk> Syncer<D> {
     }
 
     fn save_cursor(&mut self, now: Now) -> io::Result<bool> {
-        let (acked, synced) = {
+        let (acked, synced, refill_until) = {
             let state = self.core.state.lock();
-            (state.positions.acked.min(state.positions.synced), state.positions.synced)
+            (state.positions.acked.min(state.positions.synced), state.positions.synced, state.refill_until)
         };
-        if self.cursor.file.is_some() && self.cursor.acked == acked {
+        if self.cursor.file.is_some() && (self.cursor.acked, self.cursor.refill_until) == (acked, refill_until) {
             return Ok(false);
         }
         assert!(acked <= synced, "the durable cursor may not pass synced: {acked} > {synced}");
         let sequence = self.cursor.sequence + 1;
-        let slot = CursorSlot { sequence, acked, synced, epoch: self.core.epoch, saved_at: now.wall };
+        let epoch = self.core.epoch;
+        let slot = CursorSlot { sequence, acked, synced, epoch, saved_at: now.wall, refill_until };
         match &self.cursor.file {
             Some(file) => {
                 write_all_at(file, &slot.encode(), CURSOR_SLOTS[(sequence % 2) as usize])?;
@@ -211,7 +215,7 @@ impl<D: Disk> Syncer<D> {
                 self.cursor.file = Some(file);
             }
         }
-        (self.cursor.sequence, self.cursor.acked) = (sequence, acked);
+        (self.cursor.sequence, self.cursor.acked, self.cursor.refill_until) = (sequence, acked, refill_until);
         let mut state = self.core.state.lock();
         state.positions.cursor = acked;
         state.check(self.core.config.sync);

@@ -7,6 +7,7 @@
 //! May import `domain`.
 
 pub mod error;
+pub mod lease;
 #[cfg(feature = "server")]
 pub mod postgres;
 pub mod reconcile;
@@ -23,6 +24,7 @@ pub mod work_rows;
 pub mod work_shape;
 
 pub use error::{ErrorClass, Result, StoreError};
+pub use lease::{LeaseState, SyncLease};
 pub use reconcile::ReconcileTables;
 pub use shape::{TableShape, WriteCounts};
 pub use url::{PostgresUrl, SslMode, StoreUrl};

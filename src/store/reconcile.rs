@@ -17,6 +17,19 @@ pub struct WaitingGaps {
     pub newest_id: i64,
     /// When the first of them ended.
     pub waiting_since: Wall,
+    /// Whether anybody can close them.
+    pub standing: Standing,
+}
+
+/// Whether an account is streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is.
+    Streamed,
+    /// It is switched off, or has no credentials: its gaps wait until that changes.
+    SwitchedOff,
+    /// It was removed.
+    Removed,
 }
 
 /// An account that has something to lose.
@@ -30,6 +43,10 @@ pub struct Exposure {
     pub positions: u64,
     /// Orders that the exchange has and that are not over.
     pub orders: u64,
+    /// When it was last asked for its orders, by any process.
+    pub asked_at: Option<Wall>,
+    /// When they were last compared in full.
+    pub compared_at: Option<Wall>,
 }
 
 /// An order that is not over, as far as is known here.
@@ -56,8 +73,11 @@ pub struct GapVerdict<'a> {
 
 /// See the module's documentation.
 pub trait ReconcileTables {
-    /// Accounts with gaps that have no outcome, in ascending id.
-    fn gaps_waiting(&mut self) -> Result<Vec<WaitingGaps>>;
+    /// Accounts of the venue with gaps that have no outcome, in ascending id.
+    fn gaps_waiting(&mut self, canonical: &str) -> Result<Vec<WaitingGaps>>;
+
+    /// Gives this outcome to all gaps of the account that have none; how many.
+    fn give_up_gaps(&mut self, account_id: i64, verdict: &GapVerdict<'_>) -> Result<u64>;
 
     /// The gaps of one account that have no outcome, the oldest first, `limit` at most.
     fn waiting_gaps_of(&mut self, account_id: i64, limit: u32) -> Result<Vec<GapRow>>;
@@ -74,21 +94,28 @@ pub trait ReconcileTables {
     /// Accounts of the venue with open positions or orders that are not over, in ascending id.
     fn exposures(&mut self, canonical: &str) -> Result<Vec<Exposure>>;
 
-    /// Orders of the account that the exchange has and that are not over: of every type, whatever the position's status;
-    /// ascending id.
-    fn working_orders(&mut self, account_id: i64, limit: u32) -> Result<Vec<LocalOrder>>;
+    /// The account was asked for its orders at `at`, and, where it is so, all of them were compared.
+    fn note_asked(&mut self, account_id: i64, at: Wall, is_compared: bool) -> Result<()>;
+
+    /// Orders of the account that are not over: of every type, whatever the position's status; ascending id. Those without the
+    /// exchange's id only where they have a client's and were made from `unplaced_since` on: the answer to their placement was
+    /// lost, or they were never placed.
+    fn working_orders(&mut self, account_id: i64, unplaced_since: Wall, limit: u32) -> Result<Vec<LocalOrder>>;
 
     /// Symbols of positions that are open or about to be.
     fn opened_symbols(&mut self, account_id: i64) -> Result<Vec<String>>;
 
-    /// Recorded order events of the account, received from `since` on, with an id above `after`: id and bytes, ascending id.
-    fn order_events_since(
-        &mut self,
-        account_id: i64,
-        since: Wall,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, String)>>;
+    /// Recorded events of the account about orders, balances and positions, received from `since` on, with an id above `after`: id and bytes, ascending id.
+    fn events_since(&mut self, account_id: i64, since: Wall, after: i64, limit: u32) -> Result<Vec<(i64, String)>>;
+}
+
+/// What the statements of both databases say of an account's standing.
+pub(super) fn standing(word: &str) -> Standing {
+    match word {
+        "streamed" => Standing::Streamed,
+        "removed" => Standing::Removed,
+        _ => Standing::SwitchedOff,
+    }
 }
 
 /// Statuses of orders that are not over. An algo order that has triggered is not: its real order works.

@@ -36,7 +36,7 @@ macro_rules! migration {
 }
 
 /// All migrations, in order.
-pub const MIGRATIONS: [Migration; 16] = [
+pub const MIGRATIONS: [Migration; 17] = [
     migration!(1, "0001", "api_systems"),
     migration!(2, "0002", "exchange_symbols"),
     migration!(3, "0003", "exchange_symbol_prices"),
@@ -53,6 +53,7 @@ pub const MIGRATIONS: [Migration; 16] = [
     migration!(14, "0014", "order_progress"),
     migration!(15, "0015", "algo_order_links"),
     migration!(16, "0016", "stream_decisions"),
+    migration!(17, "0017", "order_comparisons"),
 ];
 
 /// A migration's text, taken apart.

@@ -114,6 +114,10 @@ pub trait WorkTransaction {
     /// Recorded bytes of this order's or algo order's events, for one that is to be told from them.
     fn recorded_of_order(&mut self, account_id: i64, exchange_order_id: &str) -> Result<Vec<String>>;
 
+    /// Recorded bytes of the account's balance and position events whose event time is `since` or later, for one that is to
+    /// be told from them; in the order in which they were recorded.
+    fn recorded_account_updates(&mut self, account_id: i64, since: Wall) -> Result<Vec<String>>;
+
     /// Inserts the audit rows of several jobs at once, in this order, where that saves the database something; to be
     /// followed by [`WorkTransaction::insert_audit`] of each, which then tells what was found.
     fn insert_audit_ahead(&mut self, _rows: &[AuditRow<'_>]) -> Result<()> {

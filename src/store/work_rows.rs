@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::IgnoredAny;
 
 use super::user_data_rows::identity;
-use crate::domain::limits::AUDIT_JSON_DEPTH_MAX;
+use crate::domain::limits::{AUDIT_JSON_DEPTH_MAX, CLOCKS_APART_MAX};
 use crate::domain::order::{Direction, OrderKind, OrderStatus};
 use crate::domain::{Decimal, Wall};
 
@@ -177,6 +177,8 @@ pub struct PositionRow {
     pub status: String,
     /// `direction`.
     pub direction: Direction,
+    /// `created_at`, in whole seconds on most tables.
+    pub created_at: Option<Wall>,
 }
 
 /// A row of `workflow_intents` to be inserted.
@@ -310,6 +312,11 @@ fn depth(raw: &[u8]) -> usize {
 pub(super) fn fitted(text: &str, chars_max: usize) -> Cow<'_, str> {
     let cut = text.char_indices().nth(chars_max).map_or(text, |(at, _)| &text[..at]);
     if cut.contains('\0') { Cow::Owned(cut.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(cut) }
+}
+
+/// Nothing that happened at `at` by the venue's clock was received before this, by ours: so far the two may be apart.
+pub(super) fn earliest_receipt(at: Wall) -> Wall {
+    Wall::from_micros(at.as_micros().saturating_sub(CLOCKS_APART_MAX.as_micros() as i64))
 }
 
 /// A stamp as a column takes it, to the millisecond; `None` outside the years 1 to 9999, which no column holds and no venue

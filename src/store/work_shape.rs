@@ -7,7 +7,7 @@ use super::schema::{MIGRATIONS, Script};
 use super::shape::TableShape;
 
 /// The tables of the worker that `migrate` makes, in its order.
-pub const WORK_TABLES: [&str; 9] = [
+pub const WORK_TABLES: [&str; 10] = [
     "positions",
     "orders",
     "api_data_stream",
@@ -17,6 +17,7 @@ pub const WORK_TABLES: [&str; 9] = [
     "order_progress",
     "algo_order_links",
     "stream_decisions",
+    "order_comparisons",
 ];
 
 /// Columns that an index has to lead with, and what happens without one.

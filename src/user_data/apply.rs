@@ -9,17 +9,18 @@
 //! may hold is an error; an account that has no row is one, of class [`ErrorClass::Data`], which no retry heals.
 
 mod audit;
+mod recovered;
 mod walk;
 
 use std::time::Duration;
 
 pub use audit::audit_key;
 
+use self::recovered::Recorded;
 use self::walk::Walk;
 use super::rules::{Allowlist, Decision, IntentSwitches, Rule};
 use crate::domain::limits::{DECISION_NOTE_CHARS_MAX, EVENT_TIME_MS_MAX};
 use crate::domain::{Venue, Wall};
-use crate::exchange::binance::fact::OrderFact;
 use crate::exchange::binance::project;
 use crate::exchange::projection::{EventKind, Projection};
 use crate::spool::Gap;
@@ -105,10 +106,11 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
     if event.kind == "gap" {
         return apply_gap(tx, event);
     }
-    let projection = projection(event);
+    let mut projection = projection(event);
     let key = audit_key(event.account_id, event.api_system_id, event.raw);
     let (columns, payload) = (audit::columns(&projection), audit_payload(event.raw));
-    let is_new = !is_recovered_twice(tx, event)?
+    let recorded = Recorded::of(tx, event)?;
+    let is_new = !recorded.is_told
         && tx
             .insert_audit(&audit_row(event, &columns, &payload, &key))
             .map_err(|error| error.during(&format!("inserting the audit row of account {}", event.account_id)))?;
@@ -130,7 +132,10 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
             format!("the account is of system {}, the event of {}", account.api_system_id, event.api_system_id),
         ),
         EventKind::OrderUpdate => walk.apply_order_update(&projection)?,
-        EventKind::AccountUpdate => walk.apply_account_update(&projection)?,
+        EventKind::AccountUpdate => {
+            projection.positions.retain(|entry| !recorded.has_overtaken(entry));
+            walk.apply_account_update(&projection)?
+        }
         kind => Decision::new(Rule::Audited, format!("{} changes nothing", kind.as_str())),
     };
     let (order_id, intents, needs_reconcile) = walk.finish();
@@ -151,18 +156,6 @@ pub fn apply(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>, policy: &Policy
         tx.insert_decision(&decision, &outcome.decision.kind().replaces())?;
     }
     Ok(outcome)
-}
-
-/// Whether a recovered event says what a recorded one has said: the frame came after all, and stood in the spool before the
-/// reconcile's text. The rules see it nevertheless.
-fn is_recovered_twice(tx: &mut dyn WorkTransaction, event: &JobEvent<'_>) -> Result<bool> {
-    if event.kind != "recovered" {
-        return Ok(false);
-    }
-    let Some(fact) = OrderFact::read(event.raw) else { return Ok(false) };
-    let recorded = tx.recorded_of_order(event.account_id, &fact.subject.exchange_order_id())?;
-    let mut recorded = recorded.iter().filter_map(|text| OrderFact::read(text.as_bytes()));
-    Ok(recorded.any(|heard| fact.is_told_by(&heard)))
 }
 
 /// Inserts the audit rows of events that are applied next, all of one account, as one where the database gains by it. It

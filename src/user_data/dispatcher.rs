@@ -98,6 +98,8 @@ pub struct Dispatcher<D: Disk> {
     poison: PoisonBox,
     /// While a stretch is read again.
     replay: Option<Replay>,
+    /// The server has not the word yet that the spool owes it nothing; see [`JobSink::vouch`].
+    owes_word: bool,
     /// The sink was asked what it still has.
     is_known: bool,
     next_health: Mono,
@@ -135,7 +137,11 @@ impl<D: Disk> Dispatcher<D> {
     pub fn new(parts: DispatchParts<D>, mut config: DispatchConfig) -> Self {
         config.jobs_max = config.jobs_max.clamp(1, PUSH_JOBS_MAX);
         let mut acks = Acks::default();
-        acks.restart(parts.reader.status().positions.dispatched);
+        let dispatched = parts.reader.status().positions.dispatched;
+        acks.restart(dispatched);
+        // A stretch that an earlier life was filling again is gone through with the same eyes.
+        let until = parts.reader.refill_until();
+        let replay = (until > dispatched).then(|| Replay::new(until));
         Dispatcher {
             read: ReadBatch::new(config.jobs_max),
             parts,
@@ -150,7 +156,8 @@ impl<D: Disk> Dispatcher<D> {
             acks,
             waiting_rows: VecDeque::new(),
             poison: PoisonBox::default(),
-            replay: None,
+            replay,
+            owes_word: false,
             is_known: false,
             next_health: Mono::ZERO,
             retry_at: Mono::ZERO,
@@ -224,8 +231,13 @@ impl<D: Disk> Dispatcher<D> {
         if self.batch.is_empty() || !(self.is_closed || self.is_full() || is_old) {
             return None;
         }
+        let vouches = self.owes_word && self.is_rewind_durable();
+        self.parts.sink.vouch(vouches);
         match self.parts.sink.push(&self.batch) {
-            Ok(pushed) => Some(self.handle_pushed(&pushed)),
+            Ok(pushed) => {
+                self.owes_word &= !vouches || pushed.was_there;
+                Some(self.handle_pushed(&pushed))
+            }
             Err(error) => {
                 self.is_closed |= error.doubtful;
                 self.own.doubtful += u64::from(error.doubtful);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kraite_streams::domain::limits::{FORGET_AFTER, SPOOL_ACCOUNTS_MAX, SPOOLER_IDLE_MAX};
+use kraite_streams::domain::limits::{FORGET_AFTER, SINK_HEALTH_EVERY, SPOOL_ACCOUNTS_MAX, SPOOLER_IDLE_MAX};
 use kraite_streams::domain::{Clock, Mono, Now, Random, Wall};
 use kraite_streams::exchange::binance::private_url::SpellingChoice;
 use kraite_streams::queue::{
@@ -37,39 +37,59 @@ struct Memory {
     watermark: Option<Watermark>,
     /// It was restarted, and has this much.
     lost: Option<Option<Watermark>>,
+    /// It was emptied while the connection stood: the next push is taken, and finds out.
+    is_emptied: bool,
+    is_vouched: bool,
     is_full: bool,
     pushes: u64,
 }
 
-struct Server(Arc<Mutex<Memory>>);
+struct Server {
+    memory: Arc<Mutex<Memory>>,
+    vouches: bool,
+}
 
 impl JobSink for Server {
     fn push(&mut self, batch: &JobBatch) -> Result<Pushed, PushError> {
-        let mut memory = self.0.lock();
+        let mut memory = self.memory.lock();
         memory.pushes += 1;
         if memory.is_full {
             return Err(PushError::refused(PushErrorClass::Full, "100 jobs wait"));
         }
         if let Some(kept) = memory.lost.take() {
             memory.watermark = kept;
+            memory.is_vouched &= kept.is_some();
             let forgot = Some(Forgot { kept, window: LossWindow::ToLastAudited });
             return Err(PushError { forgot, ..PushError::refused(PushErrorClass::Forgot, "lost") });
         }
+        let is_emptied = std::mem::take(&mut memory.is_emptied);
+        if is_emptied {
+            memory.jobs.clear();
+            memory.is_vouched = false;
+        }
+        memory.is_vouched |= self.vouches;
         for job in batch.jobs() {
             memory.jobs.push(job.position);
             memory.texts.push(String::from_utf8(job.body.to_vec()).unwrap());
         }
         memory.watermark = batch.watermark();
-        Ok(Pushed { depth: memory.jobs.len() as u64, ..Pushed::default() })
+        let forgot = is_emptied.then_some(Forgot { kept: None, window: LossWindow::Nothing });
+        Ok(Pushed { depth: memory.jobs.len() as u64, forgot, ..Pushed::default() })
+    }
+
+    fn vouch(&mut self, is_wanted: bool) {
+        self.vouches = is_wanted;
     }
 
     fn acked(&self) -> Option<u64> {
-        self.0.lock().watermark.map(|watermark| watermark.position)
+        self.memory.lock().watermark.map(|watermark| watermark.position)
     }
 
     fn health(&mut self) -> Result<SinkHealth, PushError> {
-        let watermark = self.0.lock().watermark;
-        Ok(SinkHealth { watermark, server: Some(ServerFacts::default()), ..SinkHealth::default() })
+        let mut memory = self.memory.lock();
+        memory.is_vouched |= self.vouches && memory.watermark.is_some();
+        let (watermark, is_vouched) = (memory.watermark, memory.is_vouched);
+        Ok(SinkHealth { watermark, is_vouched, server: Some(ServerFacts::default()), ..SinkHealth::default() })
     }
 }
 
@@ -200,7 +220,7 @@ impl Rig {
         let tables: Arc<Mutex<Tables>> = Arc::default();
         let parts = DispatchParts {
             reader,
-            sink: Box::new(Server(Arc::clone(memory))),
+            sink: Box::new(Server { memory: Arc::clone(memory), vouches: false }),
             writer: JobWriter::new(shape),
             rows: Box::new(NoRows),
             damage: spooler.damage_link(),
@@ -388,6 +408,80 @@ fn what_an_earlier_life_pushed_is_held_against_what_the_server_has() {
         rig.drain();
         let expected = expected_from.map_or(&[][..], |from: usize| &first[from..]);
         assert_eq!(rig.jobs(), expected, "{watermark:?}");
+    }
+}
+
+/// Of 200 frames that are pushed and acknowledged, and of which a worker has applied the first 190, a server is emptied while the
+/// connection stands: the next push finds out. The process is killed after `turns` more of the dispatcher's, with or without the
+/// syncer at work. What the next life leaves out, and what is on the queue in the end, by the frames' numbers.
+fn killed_while_it_goes_back(turns: usize, syncs: bool) -> (u64, Vec<usize>) {
+    let disk = MemDisk::new();
+    write(&disk, 200, EXCHANGE);
+    let disk = disk.after_kill();
+    let memory: Arc<Mutex<Memory>> = Arc::default();
+    let mut rig = Rig::new(&disk, &memory);
+    rig.drain();
+    rig.syncer.finish(rig.clock.now());
+    let first = rig.jobs();
+    let apply = |rig: &Rig| {
+        let mut tables = rig.tables.lock();
+        tables.progress = Some(vec![(AccountId(7), Identity { epoch: Epoch([9; 16]), position: first[189] })]);
+        tables.audit_keys = (0..190).map(|n| audit_key(7, 3, format!(r#"{{"n":{n}}}"#).as_bytes())).collect();
+        tables.answers = usize::MAX;
+    };
+    apply(&rig);
+    assert!(memory.lock().is_vouched, "the first push has said that nothing is owed");
+    memory.lock().is_emptied = true;
+    write_more(&mut rig, 1);
+    while memory.lock().is_emptied {
+        rig.dispatcher.turn();
+    }
+    rig.dispatcher.show_now();
+    assert_eq!(
+        (memory.lock().jobs.len(), rig.dispatcher.status().lock().rewinds),
+        (1, 1),
+        "it came too late for the rest"
+    );
+    for _ in 0..turns {
+        if syncs {
+            rig.syncer.finish(rig.clock.now());
+        }
+        rig.dispatcher.turn();
+    }
+    drop(rig);
+    let disk = disk.after_kill();
+    let mut rig = Rig::new(&disk, &memory);
+    apply(&rig);
+    rig.drain();
+    rig.dispatcher.show_now();
+    let jobs = rig.jobs();
+    let mut frames: Vec<usize> = jobs.iter().filter_map(|position| first.binary_search(position).ok()).collect();
+    frames.sort_unstable();
+    frames.dedup();
+    let left_out = rig.dispatcher.status().lock().left_out;
+    // And nothing is owed any more, which the server hears as soon as it is asked how it is.
+    rig.syncer.finish(rig.clock.now());
+    rig.clock.0.fetch_add(SINK_HEALTH_EVERY.as_millis() as u64, Ordering::Relaxed);
+    rig.dispatcher.turn();
+    drop(rig);
+    let mut rig = Rig::new(&disk.after_kill(), &memory);
+    rig.drain();
+    assert_eq!(rig.jobs(), [0_u64; 0], "a life later nothing comes again");
+    (left_out, frames)
+}
+
+#[test]
+fn a_loss_that_a_push_found_is_made_good_though_the_process_is_killed() {
+    let lost: Vec<usize> = (190..200).collect();
+    // Before anything of it is on the disk: the server's memory lacks the word, so the next life goes back itself.
+    assert_eq!(killed_while_it_goes_back(0, false), (190, lost.clone()));
+    // On its way back, with the cursor behind it and with it: what is applied is left out by either life.
+    for turns in 1..8 {
+        for syncs in [false, true] {
+            let (left_out, frames) = killed_while_it_goes_back(turns, syncs);
+            assert_eq!(frames, lost, "{turns} turns, {syncs}");
+            assert!(syncs || left_out == 190, "{turns} turns: {left_out}");
+        }
     }
 }
 

@@ -236,7 +236,8 @@ pub fn read_income(status: u16, body: &[u8], retry_after: Option<&str>) -> Resul
     list(status, body, retry_after)?.iter().map(income).collect()
 }
 
-fn answer(status: u16, body: &[u8], retry_after: Option<&str>) -> Result<Value, AnswerError> {
+/// What an answer says, whatever it is about.
+pub(super) fn answer(status: u16, body: &[u8], retry_after: Option<&str>) -> Result<Value, AnswerError> {
     let answer = serde_json::from_slice::<Value>(body);
     let code = answer.as_ref().ok().and_then(|answer| answer.get("code")).and_then(Value::as_i64);
     if code == Some(-2013) {

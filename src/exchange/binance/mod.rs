@@ -1,6 +1,7 @@
 //! Binance USDⓈ-M futures: the venue that prices come from, and the accounts' events.
 
 pub mod account_answers;
+pub mod account_fact;
 pub mod control;
 mod entry;
 pub mod event_key;
@@ -15,6 +16,7 @@ pub mod private_url;
 mod projection;
 pub mod recovered;
 mod refusal;
+pub mod server_time;
 pub mod signed;
 mod stream_url;
 pub mod user_data;

@@ -83,7 +83,7 @@ fn read_common(fields: &mut Fields<'_>, order: &OrderMembers, projection: &mut P
         "SELL" => Some(Side::Sell),
         _ => None,
     });
-    projection.position_side = fields.word(&order.position_side, position_side);
+    projection.position_side = fields.word(&order.position_side, PositionSide::of_word);
 }
 
 fn read_order(fields: &mut Fields<'_>, order: &OrderMembers, projection: &mut Projection) {
@@ -160,15 +160,6 @@ fn finished(executed: Option<&Decimal>, quantity: Option<&Decimal>) -> OrderStat
     }
 }
 
-fn position_side(word: &str) -> Option<PositionSide> {
-    match word {
-        "BOTH" => Some(PositionSide::Both),
-        "LONG" => Some(PositionSide::Long),
-        "SHORT" => Some(PositionSide::Short),
-        _ => None,
-    }
-}
-
 /// The whole entries of `a.P`; entries that lack something are passed over.
 fn read_positions(fields: &mut Fields<'_>, account: &Option<Span>) -> Vec<PositionEntry> {
     let event = fields.event();
@@ -199,7 +190,7 @@ fn read_position(fields: &mut Fields<'_>, entry: Span) -> Option<PositionEntry> 
         }
     }
     let symbol = fields.trimmed_upper(&symbol, EVENT_SYMBOL_CHARS_MAX);
-    let side = fields.word(&side, position_side);
+    let side = fields.word(&side, PositionSide::of_word);
     let quantity = fields.decimal(&quantity);
     Some(PositionEntry { symbol: symbol?, side: side?, quantity: quantity? })
 }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::account_answers::{RestAlgoOrder, RestOrder, RestTrade};
+use super::account_answers::{RestAlgoOrder, RestBalance, RestOrder, RestTrade};
+use super::account_fact::PositionFact;
 use crate::domain::Decimal;
 
 /// The events of one order, oldest first: its fills among `trades`, then its state, unless the last fill says it already.
@@ -65,6 +66,27 @@ pub fn algo_event(algo: &RestAlgoOrder) -> String {
     members.insert("R".into(), json!(algo.reduce_only));
     members.insert("tt".into(), json!(algo.triggered_ms));
     event("ALGO_UPDATE", algo.updated_ms, members)
+}
+
+/// Why an account event was sent: a word that is none of the venue's.
+pub const RECOVERED_REASON: &str = "KRAITE_RECOVERED";
+
+/// The event of what is held since `at_ms`: absolute values, as the stream has them.
+#[must_use]
+pub fn account_event(at_ms: i64, positions: &[PositionFact], balances: &[RestBalance]) -> String {
+    let positions: Vec<Value> = positions
+        .iter()
+        .map(|held| {
+            let entry = held.entry.as_ref().map_or("0", Decimal::as_str);
+            json!({"s": held.symbol, "pa": held.quantity.as_str(), "ep": entry, "ps": held.side.as_str()})
+        })
+        .collect();
+    let balances: Vec<Value> = balances
+        .iter()
+        .map(|held| json!({"a": held.asset, "wb": held.wallet.as_str(), "cw": held.cross_wallet.as_str()}))
+        .collect();
+    let account = json!({"m": RECOVERED_REASON, "B": balances, "P": positions});
+    json!({"e": "ACCOUNT_UPDATE", "E": at_ms, "T": at_ms, "a": account, "recovered": true}).to_string()
 }
 
 fn fill_event(
@@ -206,6 +228,23 @@ mod tests {
             (text(&events[0], "q"), text(&events[0], "X"), text(&events[0], "ai")),
             ("0.0007".into(), "NEW".into(), "".into())
         );
+    }
+
+    #[test]
+    fn account_events_are_what_the_rules_read() {
+        use crate::domain::order::PositionSide;
+        use crate::exchange::binance::account_answers::read_balances;
+        let body = br#"[{"asset":"USDT","balance":"1.50","crossWalletBalance":"1.50","updateTime":3}]"#;
+        let flat =
+            PositionFact { symbol: "ETHUSDT".into(), side: PositionSide::Long, quantity: Decimal::zero(), entry: None };
+        let text = account_event(3, std::slice::from_ref(&flat), &read_balances(200, body, None).unwrap());
+        let event = &check(std::slice::from_ref(&text), "ACCOUNT_UPDATE")[0];
+        assert_eq!((event["a"]["m"].as_str(), event["T"].as_i64()), (Some(RECOVERED_REASON), Some(3)));
+        let projection = crate::exchange::binance::project(text.as_bytes());
+        assert!(projection.positions[0].quantity.is_zero() && projection.misfits == 0, "{projection:?}");
+        assert_eq!(projection.positions[0].side, PositionSide::Long);
+        let fact = crate::exchange::binance::account_fact::AccountFact::read(text.as_bytes()).unwrap();
+        assert_eq!((fact.positions[0].quantity.is_zero(), fact.balances[0].wallet.as_str()), (true, "1.5"));
     }
 
     fn text(event: &Value, key: &str) -> String {

@@ -75,10 +75,22 @@ pub enum AccountRead<'a> {
         /// `orderId`.
         order_id: u64,
     },
+    /// One order by the id that its client gave it: for one whose placement was never answered.
+    OrderOfClient {
+        /// The venue's symbol.
+        symbol: &'a str,
+        /// `origClientOrderId`.
+        client_id: &'a str,
+    },
     /// One algo order by its id.
     AlgoOrder {
         /// `algoId`.
         algo_id: u64,
+    },
+    /// One algo order by the id that its client gave it.
+    AlgoOrderOfClient {
+        /// `clientAlgoId`.
+        client_id: &'a str,
     },
     /// Orders of a symbol, open or over: a page of [`REST_PAGE_ROWS`].
     AllOrders {
@@ -119,8 +131,8 @@ impl AccountRead<'_> {
             AccountRead::OpenAlgoOrders => "/fapi/v1/openAlgoOrders",
             AccountRead::Positions => "/fapi/v3/positionRisk",
             AccountRead::Balances => "/fapi/v3/balance",
-            AccountRead::Order { .. } => "/fapi/v1/order",
-            AccountRead::AlgoOrder { .. } => "/fapi/v1/algoOrder",
+            AccountRead::Order { .. } | AccountRead::OrderOfClient { .. } => "/fapi/v1/order",
+            AccountRead::AlgoOrder { .. } | AccountRead::AlgoOrderOfClient { .. } => "/fapi/v1/algoOrder",
             AccountRead::AllOrders { .. } => "/fapi/v1/allOrders",
             AccountRead::AllAlgoOrders { .. } => "/fapi/v1/allAlgoOrders",
             AccountRead::Trades { .. } => "/fapi/v1/userTrades",
@@ -138,7 +150,10 @@ impl AccountRead<'_> {
             | AccountRead::AllOrders { .. }
             | AccountRead::AllAlgoOrders { .. }
             | AccountRead::Trades { .. } => 5,
-            AccountRead::Order { .. } | AccountRead::AlgoOrder { .. } => 1,
+            AccountRead::Order { .. }
+            | AccountRead::OrderOfClient { .. }
+            | AccountRead::AlgoOrder { .. }
+            | AccountRead::AlgoOrderOfClient { .. } => 1,
             AccountRead::Income { .. } => 30,
         }
     }
@@ -162,7 +177,12 @@ impl AccountRead<'_> {
                 add("symbol", &query_value(symbol));
                 add("orderId", order_id);
             }
+            AccountRead::OrderOfClient { symbol, client_id } => {
+                add("symbol", &query_value(symbol));
+                add("origClientOrderId", &query_value(client_id));
+            }
             AccountRead::AlgoOrder { algo_id } => add("algoId", algo_id),
+            AccountRead::AlgoOrderOfClient { client_id } => add("clientAlgoId", &query_value(client_id)),
             AccountRead::AllOrders { symbol, from } | AccountRead::AllAlgoOrders { symbol, from } => {
                 add("symbol", &query_value(symbol));
                 let id = if matches!(self, AccountRead::AllOrders { .. }) { "orderId" } else { "algoId" };
@@ -223,6 +243,11 @@ mod tests {
                 "/fapi/v1/order?symbol=ETHUSDT&orderId=18446744073709551615&",
             ),
             (AccountRead::AlgoOrder { algo_id: 4 }, "/fapi/v1/algoOrder?algoId=4&"),
+            (
+                AccountRead::OrderOfClient { symbol: "ETHUSDT", client_id: "a&b" },
+                "/fapi/v1/order?symbol=ETHUSDT&origClientOrderId=a%26b&",
+            ),
+            (AccountRead::AlgoOrderOfClient { client_id: "x-1" }, "/fapi/v1/algoOrder?clientAlgoId=x-1&"),
             (
                 AccountRead::Trades { symbol: "币安人生USDT", from: From::Id(7) },
                 "/fapi/v1/userTrades?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&fromId=7&limit=1000&",

@@ -81,6 +81,23 @@ function showWork(work) {
   rows("held", work.held.map((lane) => [lane.account === null ? "no job of ours" : lane.account, lane.since, lane.jobs, lane.why]));
 }
 
+function showAccounts(user) {
+  at("accounts").hidden = !user;
+  if (!user) return;
+  const lines = [["live", `${count(user.live)} of ${count(user.accounts)}, ${count(user.frames)} frames, ${count(user.gaps)} gaps`]];
+  const r = user.reconcile;
+  if (r) {
+    lines.push(
+      ["reconciles", `${r.waiting} wait, ${r.running} at work, ${r.degraded} degraded, ${r.switched_off} switched off with gaps`],
+      ["recovered", `${count(r.gaps_closed)} gaps closed, ${count(r.recovered)} events recovered, ${count(r.drifted)} orders had drifted`],
+      ["REST weight", `${count(r.weight_used)} of ${count(r.weight_limit)} a minute`],
+      ["venue's clock", r.venue_ahead_ms === null ? "not asked yet" : `${(r.venue_ahead_ms / 1e3).toFixed(1)} s ahead of this machine's`],
+    );
+  }
+  rows("reconcile", lines);
+  rows("degraded", user.streams.filter((one) => one.degraded).map((one) => [one.id, one.name, words(one.phase), one.degraded]));
+}
+
 async function poll() {
   try {
     const [status, prices] = await Promise.all(["status.json", "prices.json?limit=50"].map(async (path) => {
@@ -89,6 +106,7 @@ async function poll() {
       return answer.json();
     }));
     show(status);
+    showAccounts(status.user_data);
     showWork(status.work);
     rows("prices", prices.map((row) => [row.symbol, row.price, row.at]));
   } catch {

@@ -117,6 +117,8 @@ pub struct ReconcileStatus {
     pub running: u64,
     /// Accounts whose reconcile could not be finished and is tried again.
     pub degraded: u64,
+    /// Accounts with gaps that are switched off: nobody can close these until they are streamed again.
+    pub switched_off: u64,
     /// Gaps that got their outcome since the start.
     pub gaps_closed: u64,
     /// Events that nobody had heard.
@@ -141,6 +143,8 @@ pub struct ReconcileStatus {
     pub banned_s: u64,
     /// A 429 stops reconciles for so long.
     pub held_s: u64,
+    /// How much the venue's clock is ahead of this machine's, negative where it is behind; absent until it was asked.
+    pub venue_ahead_ms: Option<i64>,
 }
 
 /// A local order that was elsewhere than at the venue.

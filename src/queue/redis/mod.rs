@@ -10,7 +10,10 @@
 //! - *Does the server still have what it took?* A server that lost its memory (crash, failover, FLUSHALL) lost a suffix of it, and
 //!   the watermark that is left tells which. A `run_id` that changed alone says only that it was restarted. An operator's
 //!   `queue:clear` deletes the four keys of Laravel and leaves the watermark: what was cleared is not pushed again.
-//! - *Where did the life of this process before this one end?* See `health()`.
+//! - *Where did the life of this process before this one end?* See `health()`. A push may find the memory gone only when its own
+//!   watermark is written already; a process that ends right then would not be able to tell. So a second field, the producer's
+//!   word that the spool owes the server nothing, is written once and again only when a rewind is durable in the spool: a
+//!   watermark without it tells the next life that nobody went back.
 //!
 //! What happens to the queue otherwise cannot be told from a worker's work: a list that grew shorter was consumed.
 
@@ -31,7 +34,7 @@ pub use self::url::{BadRedisUrl, QueueKeys, RedisUrl};
 
 use self::error::{answered, quote};
 use self::link::{Link, Terms, moved_to};
-use self::request::{Answers, read_watermark, write_push};
+use self::request::{Answers, read_watermark, vouched_field, write_push};
 use self::server::find_server;
 use super::batch::JobBatch;
 use super::sink::{Forgot, JobSink, PushError, PushErrorClass, Pushed, SinkHealth, Watermark};
@@ -98,6 +101,7 @@ pub struct RedisProducer {
     /// The doubtful push that turned out to have succeeded.
     landed: Option<Watermark>,
     acked: Option<u64>,
+    vouches: bool,
     depth: u64,
     request: Vec<u8>,
 }
@@ -121,6 +125,7 @@ impl RedisProducer {
             doubt: None,
             landed: None,
             acked: None,
+            vouches: false,
             depth: 0,
             request: Vec::new(),
         }
@@ -188,10 +193,28 @@ impl RedisProducer {
         watermark_of(&answer).ok_or_else(|| link.strange("HGET of the watermark", &answer))
     }
 
+    fn read_vouched(&self, link: &mut Link) -> Result<bool, PushError> {
+        let field = vouched_field(&self.config.producer);
+        let answer = link.demand(redis::cmd("HGET").arg(&self.config.keys.watermarks).arg(field))?;
+        Ok(!matches!(answer, Value::Nil))
+    }
+
+    /// Gives the word where no push comes to carry it. Whether it is there now.
+    fn write_vouched(&mut self) -> Result<bool, PushError> {
+        if !self.vouches {
+            return Ok(false);
+        }
+        let field = vouched_field(&self.config.producer);
+        let link = self.link.as_mut().expect("the caller connects first");
+        link.demand(redis::cmd("HSET").arg(&self.config.keys.watermarks).arg(field).arg(1))?;
+        Ok(true)
+    }
+
     /// Sends the batch and reads its answers. An error of the connection is doubtful from the first byte on.
     fn transact(&mut self, batch: &JobBatch) -> Result<Pushed, PushError> {
         let config = &self.config;
-        let answers = write_push(&config.keys, &config.producer, config.horizon.as_ref(), batch, &mut self.request);
+        let answers =
+            write_push(&config.keys, &config.producer, self.vouches, config.horizon.as_ref(), batch, &mut self.request);
         let link = self.link.as_mut().expect("`push` connects first");
         link.send(&self.request, true)?;
         let Answers { horizon, queued, has_watermark } = answers;
@@ -229,7 +252,7 @@ impl RedisProducer {
             _ => return Err(PushError { doubtful: true, ..link.strange("a push", &outcome) }),
         }
         // A transaction is not undone: the jobs are on the queue, whatever became of what belongs to them.
-        for (result, what) in results[2..].iter().zip(["the notify list", "the watermark"]) {
+        for (result, what) in results[2..].iter().zip(["the notify list", "the watermark", "the word for it"]) {
             if let Value::ServerError(error) = result {
                 pushed.remark.get_or_insert_with(|| format!("{what}: {}", quote(error)));
                 // The next push reads what the server has, and an error that stays is seen when the connection is opened.
@@ -301,6 +324,10 @@ impl JobSink for RedisProducer {
         Ok(pushed)
     }
 
+    fn vouch(&mut self, is_wanted: bool) {
+        self.vouches = is_wanted;
+    }
+
     fn acked(&self) -> Option<u64> {
         self.acked
     }
@@ -310,13 +337,18 @@ impl JobSink for RedisProducer {
         let asked = self.connect().and_then(|()| {
             let depth = self.ask_depth()?;
             let mut link = self.link.take().expect("connected above");
-            let found = link.refresh_facts().and_then(|()| self.read_watermark(&mut link));
+            let found = link.refresh_facts().and_then(|()| {
+                let found = self.read_watermark(&mut link)?;
+                Ok((found, self.read_vouched(&mut link)?))
+            });
             let facts = link.facts.clone();
             self.link = Some(link);
-            let found = found?;
+            let (found, is_vouched) = found?;
             self.compare(found, facts.loss_window())?;
             self.depth = depth;
-            Ok(SinkHealth { depth, watermark: found, server: Some(facts), answered_in: started.elapsed() })
+            let is_vouched = is_vouched || (found.is_some() && self.write_vouched()?);
+            let answered_in = started.elapsed();
+            Ok(SinkHealth { depth, watermark: found, is_vouched, server: Some(facts), answered_in })
         });
         asked.inspect_err(|error| self.note_error(error, None))
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! [Horizon: ZADD recent_jobs, ZADD pending_jobs, then HSET and EXPIREAT for each job]
-//! MULTI · HGET watermark · RPUSH queue body… · RPUSH notify 1… · [HSET watermark] · EXEC
+//! MULTI · HGET watermark · RPUSH queue body… · RPUSH notify 1… · [HSET watermark] · [HSET vouched] · EXEC
 //! ```
 //!
 //! Horizon's records go first: written after the push, a fast worker's `completed` would be overwritten by `pending`
@@ -37,14 +37,20 @@ pub(super) struct Answers {
     pub horizon: usize,
     /// To what stands between MULTI and EXEC.
     pub queued: usize,
-    /// Whether the last of them is the watermark's HSET.
+    /// Whether the watermark's HSET is among them.
     pub has_watermark: bool,
+}
+
+/// The field in which a producer vouches for what was pushed before.
+pub(super) fn vouched_field(producer: &str) -> String {
+    format!("{producer}#vouched")
 }
 
 /// Writes the push of `batch` into `out`.
 pub(super) fn write_push(
     keys: &QueueKeys,
     producer: &str,
+    vouches: bool,
     horizon: Option<&HorizonRecords>,
     batch: &JobBatch,
     out: &mut Vec<u8>,
@@ -74,8 +80,17 @@ pub(super) fn write_push(
         write_watermark(watermark, out);
         out.extend_from_slice(b"\r\n");
     }
+    // A batch without a watermark is pushed beside the spool's order, and says nothing of it.
+    let vouches = vouches && watermark.is_some();
+    if vouches {
+        command(4, b"HSET", out);
+        argument(keys.watermarks.as_bytes(), out);
+        argument(vouched_field(producer).as_bytes(), out);
+        argument(b"1", out);
+    }
     command(1, b"EXEC", out);
-    Answers { horizon, queued: 3 + usize::from(watermark.is_some()), has_watermark: watermark.is_some() }
+    let has_watermark = watermark.is_some();
+    Answers { horizon, queued: 3 + usize::from(has_watermark) + usize::from(vouches), has_watermark }
 }
 
 /// The length of a watermark's text: 32 digits of the epoch, a colon, 20 of the position.

@@ -28,7 +28,7 @@ use std::time::Duration;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-pub use lock::LockHolder;
+pub use lock::{LockHolder, StoreLock};
 pub use work::PostgresWork;
 
 use super::error::{ErrorClass, Result, StoreError};

@@ -34,8 +34,11 @@ macro_rules! order_columns {
 /// Of `positions p`.
 macro_rules! position_columns {
     () => {
-        "p.id::bigint, p.account_id::bigint, p.parsed_trading_pair::text, p.exchange_symbol_id::bigint, p.status::text, \
-         p.direction::text"
+        concat!(
+            "p.id::bigint, p.account_id::bigint, p.parsed_trading_pair::text, p.exchange_symbol_id::bigint, \
+             p.status::text, p.direction::text, ",
+            micros!("p.created_at")
+        )
     };
 }
 
@@ -160,6 +163,7 @@ pub(super) fn position_row(row: &Row) -> Result<Option<PositionRow>> {
         exchange_symbol_id: row.try_get(3)?,
         status: text(row, 4)?,
         direction,
+        created_at: wall(row, 6)?,
     }))
 }
 

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use postgres::{Row, Transaction};
 
-use super::work_read::{Params, Statements, order_columns, order_row, position_columns, position_row};
+use super::work_read::{Params, Statements, micros, order_columns, order_row, position_columns, position_row};
 use crate::domain::order::OrderStatus;
 use crate::domain::{Decimal, Wall};
 use crate::store::error::{ErrorClass, Result, StoreError};
 use crate::store::user_data_rows::{NewGap, epoch_text, position_column, rounded_up};
 use crate::store::work::WorkTransaction;
 use crate::store::work_rows::{
-    AccountFacts, AuditRow, DecisionRow, NewIntent, OrderChange, OrderRow, PositionRow, Progress, column_stamp, fitted,
-    progress,
+    AccountFacts, AuditRow, DecisionRow, NewIntent, OrderChange, OrderRow, PositionRow, Progress, column_stamp,
+    earliest_receipt, fitted, progress,
 };
 
 /// An open transaction, and the first fault in it: after one the server answers COMMIT with a ROLLBACK and no error.
@@ -168,6 +168,16 @@ impl WorkTransaction for PostgresTransaction<'_> {
             "SELECT raw_payload::text FROM api_data_stream WHERE exchange_order_id = $1::text \
              AND account_id = $2::bigint ORDER BY id",
             &[&exchange_order_id, &account_id],
+        )?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    fn recorded_account_updates(&mut self, account_id: i64, since: Wall) -> Result<Vec<String>> {
+        let rows = self.rows(
+            "SELECT raw_payload::text FROM api_data_stream WHERE account_id = $1::bigint \
+             AND received_at >= $2::text::timestamptz AND event_type = 'account_update' \
+             AND event_time >= $3::text::timestamptz ORDER BY id",
+            &[&account_id, &stamp(earliest_receipt(since)), &stamp(since)],
         )?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }

@@ -37,7 +37,10 @@ macro_rules! order_columns {
 /// Of `positions p`.
 macro_rules! position_columns {
     () => {
-        "p.id, p.account_id, p.parsed_trading_pair, p.exchange_symbol_id, p.status, p.direction"
+        concat!(
+            "p.id, p.account_id, p.parsed_trading_pair, p.exchange_symbol_id, p.status, p.direction, ",
+            millis!("p.created_at")
+        )
     };
 }
 
@@ -104,6 +107,7 @@ pub(super) fn position_row(row: &Row<'_>) -> rusqlite::Result<Option<PositionRow
         exchange_symbol_id: row.get(3)?,
         status: text(row, 4)?,
         direction,
+        created_at: wall(row, 6)?,
     }))
 }
 

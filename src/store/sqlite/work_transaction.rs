@@ -7,15 +7,15 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::work::json_list;
-use super::work_read::{order_columns, order_row, position_columns, position_row};
+use super::work_read::{millis, order_columns, order_row, position_columns, position_row};
 use crate::domain::order::OrderStatus;
 use crate::domain::{Decimal, Wall};
 use crate::store::error::{ErrorClass, Result, StoreError};
 use crate::store::user_data_rows::{NewGap, epoch_text, position_column, rounded_up};
 use crate::store::work::WorkTransaction;
 use crate::store::work_rows::{
-    AccountFacts, AuditRow, DecisionRow, NewIntent, OrderChange, OrderRow, PositionRow, Progress, column_stamp, fitted,
-    micros_stamp, progress,
+    AccountFacts, AuditRow, DecisionRow, NewIntent, OrderChange, OrderRow, PositionRow, Progress, column_stamp,
+    earliest_receipt, fitted, micros_stamp, progress,
 };
 
 /// An open transaction, and the first fault in it: as on PostgreSQL, nothing is kept after one.
@@ -138,6 +138,15 @@ impl WorkTransaction for SqliteTransaction<'_> {
         self.rows(
             "SELECT raw_payload FROM api_data_stream WHERE exchange_order_id = ?1 AND account_id = ?2 ORDER BY id",
             (exchange_order_id, account_id),
+            |row| row.get(0),
+        )
+    }
+
+    fn recorded_account_updates(&mut self, account_id: i64, since: Wall) -> Result<Vec<String>> {
+        self.rows(
+            "SELECT raw_payload FROM api_data_stream WHERE account_id = ?1 AND received_at >= ?2 \
+             AND event_type = 'account_update' AND event_time >= ?3 ORDER BY id",
+            (account_id, earliest_receipt(since).to_string(), since.to_string()),
             |row| row.get(0),
         )
     }

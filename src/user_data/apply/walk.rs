@@ -178,8 +178,10 @@ impl<'a> Walk<'a> {
     /// Flat positions; locked by ascending id, whatever the order in which the event lists them.
     pub(super) fn apply_account_update(&mut self, event: &Projection) -> Result<Decision> {
         let (mut flat_ids, mut notes) = (Vec::new(), Vec::new());
+        // What was recovered is told late: a position that was made since is another one.
+        let late = (self.event.kind == "recovered").then_some(event.transaction_time_ms).flatten();
         for entry in event.positions.iter().filter(|entry| entry.quantity.is_zero()) {
-            match self.flat_position(entry)? {
+            match self.flat_position(entry, late)? {
                 Ok(id) => flat_ids.push(id),
                 Err(note) => notes.push(note),
             }
@@ -205,8 +207,13 @@ impl<'a> Walk<'a> {
         Ok(decision)
     }
 
-    fn flat_position(&mut self, entry: &PositionEntry) -> Result<std::result::Result<i64, String>> {
-        let candidates = self.tx.positions(self.event.account_id, &entry.symbol, &OPENED_POSITIONS)?;
+    fn flat_position(
+        &mut self,
+        entry: &PositionEntry,
+        late_ms: Option<i64>,
+    ) -> Result<std::result::Result<i64, String>> {
+        let mut candidates = self.tx.positions(self.event.account_id, &entry.symbol, &OPENED_POSITIONS)?;
+        candidates.retain(|position| late_ms.is_none_or(|at_ms| flat::is_as_old(position, at_ms)));
         Ok(flat::the_position(entry, &candidates))
     }
 }

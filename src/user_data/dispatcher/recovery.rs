@@ -49,11 +49,14 @@ impl<D: Disk> Dispatcher<D> {
     /// Asks what the sink still has. Whether it answered.
     pub(super) fn ask_health(&mut self, now: Mono) -> bool {
         self.next_health = now.plus(SINK_HEALTH_EVERY);
+        let vouches = self.owes_word && self.is_rewind_durable();
+        self.parts.sink.vouch(vouches);
         match self.parts.sink.health() {
             Ok(health) => {
                 if !std::mem::replace(&mut self.is_known, true) {
                     self.compare(&health);
                 }
+                self.owes_word &= !(vouches && health.is_vouched);
                 self.own.depth = health.depth;
                 self.own.health = Some(health);
                 if self.batch.is_empty() {
@@ -72,12 +75,15 @@ impl<D: Disk> Dispatcher<D> {
     pub(super) fn compare(&mut self, health: &SinkHealth) {
         let Some(server) = &health.server else { return };
         let acked = self.parts.reader.status().positions.acked;
-        let has_lost = match health.watermark {
+        // Without the word, the watermark is that of a push which came too late to a server that had lost all before it.
+        let kept = health.watermark.filter(|_| health.is_vouched);
+        let has_lost = match kept {
             Some(kept) => kept.position.saturating_add(1) < acked,
             None => acked > self.parts.reader.oldest(),
         };
+        self.owes_word = !health.is_vouched;
         if has_lost {
-            self.rewind(&Forgot { kept: health.watermark, window: server.loss_window() });
+            self.rewind(&Forgot { kept, window: server.loss_window() });
         }
     }
 
@@ -85,7 +91,6 @@ impl<D: Disk> Dispatcher<D> {
     pub(super) fn rewind(&mut self, forgot: &Forgot) {
         let reader = &mut self.parts.reader;
         let audited = self.parts.audited.load(Ordering::Acquire);
-        let handed_out = reader.status().positions.dispatched;
         let wanted = match forgot.rewind() {
             Rewind::Behind(kept) => kept.position.saturating_add(1),
             Rewind::ToLastAudited if audited > 0 => audited + 1,
@@ -116,8 +121,13 @@ impl<D: Disk> Dispatcher<D> {
         self.at = 0;
         self.acks.restart(to);
         self.poison.clear();
-        // One that was not over goes on to where it was going.
-        let until = self.replay.take().map_or(0, |replay| replay.until());
-        self.replay = Some(Replay::new(handed_out.max(until)));
+        self.owes_word = true;
+        self.replay = Some(Replay::new(self.parts.reader.refill_until()));
+    }
+
+    /// Whether a crash now would find the cursor at or before what is acknowledged: after a rewind not until it is saved.
+    pub(super) fn is_rewind_durable(&self) -> bool {
+        let positions = self.parts.reader.status().positions;
+        positions.cursor <= positions.acked
     }
 }

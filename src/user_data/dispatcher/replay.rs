@@ -52,11 +52,6 @@ impl Replay {
         Replay { until, progress: None, done: Vec::new(), took: Duration::ZERO, skipped: 0 }
     }
 
-    /// Behind its last record.
-    pub fn until(&self) -> u64 {
-        self.until
-    }
-
     /// Whether this record at hand is done.
     pub fn is_done(&self, position: u64) -> bool {
         self.done.binary_search(&position).is_ok()

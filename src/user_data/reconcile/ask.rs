@@ -39,10 +39,22 @@ pub enum Ask {
         /// `orderId`.
         order_id: u64,
     },
+    /// One order by its client's id.
+    OrderOfClient {
+        /// The venue's.
+        symbol: String,
+        /// `origClientOrderId`.
+        client_id: String,
+    },
     /// One algo order.
     AlgoOrder {
         /// `algoId`.
         algo_id: u64,
+    },
+    /// One algo order by its client's id.
+    AlgoOrderOfClient {
+        /// `clientAlgoId`.
+        client_id: String,
     },
 }
 
@@ -78,7 +90,9 @@ impl Ask {
             }
             Ask::History { of: History::Trades, symbol, from } => AccountRead::Trades { symbol, from: *from },
             Ask::Order { symbol, order_id } => AccountRead::Order { symbol, order_id: *order_id },
+            Ask::OrderOfClient { symbol, client_id } => AccountRead::OrderOfClient { symbol, client_id },
             Ask::AlgoOrder { algo_id } => AccountRead::AlgoOrder { algo_id: *algo_id },
+            Ask::AlgoOrderOfClient { client_id } => AccountRead::AlgoOrderOfClient { client_id },
         }
     }
 

@@ -3,12 +3,15 @@
 //!
 //! An event was missed if its time lies in the gap and no recorded event says the same. A local order has drifted if the very
 //! rules that apply events would change it by one, so a read that is older than the newest push changes nothing here either.
-//! Orders that are not ours are recovered like others; the rules find no row for them, and leave them alone.
+//! Orders that are not ours are recovered like others; the rules find no row for them, and leave them alone. What the account
+//! holds is in [`holdings`](super::holdings)' hands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::plan::{Plan, subject_of};
+use super::holdings::HeardHoldings;
+use super::plan::{Plan, unanswered};
 use crate::domain::Wall;
+use crate::exchange::binance::account_fact::AccountFact;
 use crate::exchange::binance::fact::{OrderFact, Subject};
 use crate::exchange::binance::project;
 use crate::exchange::binance::recovered::{algo_event, order_events};
@@ -50,6 +53,8 @@ pub struct Conclusion {
     pub drift: Vec<Drift>,
     /// Local orders that the venue does not know, also when asked again: they have aged out, or never were.
     pub unknown: Vec<String>,
+    /// Client ids of local orders that the venue never had, as far as it says.
+    pub unplaced: Vec<String>,
 }
 
 impl Conclusion {
@@ -65,12 +70,16 @@ impl Conclusion {
 pub struct Heard {
     trades: HashSet<(String, u64)>,
     states: HashMap<Subject, Vec<OrderFact>>,
+    holdings: HeardHoldings,
 }
 
 impl Heard {
-    /// Takes a recorded event; its symbol, where it is about an order.
+    /// Takes a recorded event, in the order in which they were recorded; its symbol, where it is about an order.
     pub fn add(&mut self, event: &[u8]) -> Option<String> {
-        let fact = OrderFact::read(event)?;
+        let Some(fact) = OrderFact::read(event) else {
+            self.holdings.add(AccountFact::read(event)?);
+            return None;
+        };
         let symbol = match &fact.subject {
             Subject::Order { symbol, .. } => Some(symbol.clone()),
             Subject::Algo { .. } => None,
@@ -97,9 +106,11 @@ impl Plan {
     /// whether events that were heard come again where a local order does not show them.
     #[must_use]
     pub fn conclude(&self, heard: &Heard, local: &[LocalOrder], heals: bool, now: Wall) -> Conclusion {
+        let unplaced = local.iter().filter(|local| self.subject(local).is_none()).filter_map(unanswered);
+        let unplaced = unplaced.filter(|id| self.unplaced.contains(*id)).map(str::to_owned).collect();
         let local: BTreeMap<Subject, &LocalOrder> =
-            local.iter().filter_map(|local| Some((subject_of(local)?, local))).collect();
-        let mut conclusion = Conclusion::default();
+            local.iter().filter_map(|local| Some((self.subject(local)?, local))).collect();
+        let mut conclusion = Conclusion { unplaced, ..Conclusion::default() };
         // The rules must know which real order an algo order has become before they hear of that order's end, so an algo
         // event that comes brings the real order's events with it, behind itself.
         let mut followed: BTreeSet<(&str, u64)> = BTreeSet::new();
@@ -142,6 +153,8 @@ impl Plan {
                 }
             }
         }
+        // Behind the fills of the same moment, which have caused it.
+        conclusion.events.extend(self.holdings_missed(&heard.holdings));
         conclusion.events.sort_by_key(|event| event.at_ms);
         conclusion.drift.sort_by_key(|drift| drift.order_id);
         // Of several events of one order the last says where it is.
@@ -163,8 +176,7 @@ impl Plan {
         conclusion: &mut Conclusion,
     ) {
         let Some(fact) = OrderFact::read(text.as_bytes()) else { return };
-        let is_within =
-            fact.time_ms >= self.scope.since_ms && self.scope.until_ms.is_none_or(|until| fact.time_ms <= until);
+        let is_within = self.is_within(fact.time_ms);
         let newest = local.and_then(|local| local.order.last.as_ref()).map(|mark| mark.transaction_time_ms);
         // A state that is older than the newest push is a stale read; a fill has happened, whenever it was.
         let is_stale = fact.trade.is_none() && newest.is_some_and(|newest| newest > fact.time_ms);
@@ -173,7 +185,7 @@ impl Plan {
         if let (Some(local), Some(change)) = (local, &change) {
             conclusion.drift.push(Drift {
                 order_id: local.order.id,
-                exchange_order_id: local.order.exchange_order_id.clone().unwrap_or_default(),
+                exchange_order_id: fact.subject.exchange_order_id(),
                 symbol: local.symbol.clone(),
                 local: local.order.status.clone(),
                 venue: change.status.as_str().to_owned(),

@@ -1,6 +1,6 @@
 //! Drives a [`Plan`] to its end: each read behind the weight meter, refusals as what they are.
 //!
-//! A refusal about the address goes into the meter, which then says when to go on; a busy venue and a broken connection are
+//! A refusal about the address goes into the meter, which then says when to go on; one about the clock has the venue's asked; a busy venue and a broken connection are
 //! tried again; everything else ends the reconcile with a sentence, to be tried again later. Blocks: for reconcile threads.
 
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use std::time::Duration;
 use super::meter_file::SharedMeter;
 use super::plan::{Next, Plan, PlanError};
 use super::ports::{AccountRest, Credentials};
+use super::venue_clock::VenueClock;
 use crate::domain::limits::{RECONCILE_METER_WAIT_MAX, RECONCILE_TRIES};
-use crate::domain::{Clock, Mono};
+use crate::domain::{Clock, Mono, Now};
 use crate::exchange::binance::account_answers::AnswerError;
 use crate::exchange::binance::listen_key::Refusal;
+use crate::exchange::binance::server_time::{SERVER_TIME_WEIGHT, read_server_time};
 use crate::user_data::weight_meter::{WeightClass, WeightPermit};
 
 /// How often a wait looks whether it is to be broken off.
@@ -24,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub enum Unfinished {
     /// The stream broke, or the process ends: nobody is at fault, and it begins anew when the stream is live.
     Interrupted,
+    /// The address has no weight left, or is banned: no other account can be asked now. A sentence for people.
+    Address(Arc<str>),
     /// A sentence for people.
     Failed(Arc<str>),
 }
@@ -33,6 +37,15 @@ impl Unfinished {
     #[must_use]
     pub fn because(sentence: impl std::fmt::Display) -> Unfinished {
         Unfinished::Failed(sentence.to_string().into())
+    }
+
+    /// What people are told; nothing of what was broken off on purpose.
+    #[must_use]
+    pub fn sentence(&self) -> Option<&Arc<str>> {
+        match self {
+            Unfinished::Interrupted => None,
+            Unfinished::Address(sentence) | Unfinished::Failed(sentence) => Some(sentence),
+        }
     }
 }
 
@@ -48,6 +61,8 @@ pub struct Driver<'a> {
     pub class: WeightClass,
     /// By this clock.
     pub clock: &'a dyn Clock,
+    /// And, towards the venue, by its own.
+    pub venue_clock: &'a VenueClock,
     /// Whether to go on.
     pub goes_on: &'a dyn Fn() -> bool,
 }
@@ -60,7 +75,7 @@ impl Driver<'_> {
     pub fn run(&self, plan: &mut Plan) -> Result<(), Unfinished> {
         let mut tries = 0;
         loop {
-            let ask = match plan.poll(self.clock.now()) {
+            let ask = match plan.poll(self.venue_now()) {
                 Next::Ask(ask) => ask,
                 Next::Wait(until) => {
                     self.wait_until(until)?;
@@ -70,13 +85,13 @@ impl Driver<'_> {
             };
             let read = ask.read();
             self.wait_for_weight(read.weight())?;
-            let answer = self.rest.read(&read, self.credentials, self.clock.now().wall);
+            let answer = self.rest.read(&read, self.credentials, self.venue_now().wall);
             let now = self.clock.now();
             let refusal = match &answer {
                 Err(sentence) => Err(sentence.clone()),
                 Ok(answer) => {
                     let retry_after = answer.retry_after.as_deref();
-                    let taken = plan.handle_answer(answer.status, &answer.body, retry_after, now);
+                    let taken = plan.handle_answer(answer.status, &answer.body, retry_after, self.venue_clock.at(now));
                     let refusal = match &taken {
                         Err(PlanError::Answer(AnswerError::Refused(refusal))) => Some(*refusal),
                         _ => None,
@@ -99,12 +114,50 @@ impl Driver<'_> {
                 Ok(refusal @ Refusal::Overload { .. }) if tries < RECONCILE_TRIES => {
                     refusal.pause(tries, now.wall.as_millis())
                 }
+                Ok(Refusal::Clock) if tries < RECONCILE_TRIES => {
+                    self.ask_clock()?.map_err(Unfinished::because)?;
+                    Duration::ZERO
+                }
                 Err(_) if tries < RECONCILE_TRIES => Duration::from_secs(1 << tries.min(4)),
+                Ok(refusal) if refusal.concerns_address() => {
+                    return Err(Unfinished::Address(sentence(*refusal).into()));
+                }
                 Ok(refusal) => return Err(Unfinished::because(sentence(*refusal))),
                 Err(sentence) => return Err(Unfinished::because(format!("the venue does not answer: {sentence}"))),
             };
             self.wait_until(now.mono.plus(pause))?;
         }
+    }
+
+    fn venue_now(&self) -> Now {
+        self.venue_clock.at(self.clock.now())
+    }
+
+    /// Asks the venue for its clock; a sentence where it does not tell.
+    ///
+    /// # Errors
+    /// [`Unfinished`]: there is no weight, or nothing more is to be asked.
+    pub fn ask_clock(&self) -> Result<Result<(), String>, Unfinished> {
+        self.wait_for_weight(SERVER_TIME_WEIGHT)?;
+        let asked = self.clock.now();
+        let answer = match self.rest.server_time() {
+            Ok(answer) => answer,
+            Err(sentence) => return Ok(Err(format!("the venue does not tell its clock: {sentence}"))),
+        };
+        let now = self.clock.now();
+        let told = read_server_time(answer.status, &answer.body, answer.retry_after.as_deref());
+        let refusal = match &told {
+            Err(AnswerError::Refused(refusal)) => Some(*refusal),
+            _ => None,
+        };
+        self.meter.handle_answer(answer.used_weight, refusal, now);
+        Ok(match told {
+            Ok(time_ms) => {
+                self.venue_clock.handle_told(time_ms, asked.mono, now.mono);
+                Ok(())
+            }
+            Err(error) => Err(format!("the venue does not tell its clock: {error}")),
+        })
     }
 
     fn wait_for_weight(&self, weight: u32) -> Result<(), Unfinished> {
@@ -115,11 +168,12 @@ impl Driver<'_> {
                 WeightPermit::Now => return Ok(()),
                 WeightPermit::At(at) if at.since(from) > RECONCILE_METER_WAIT_MAX => {
                     let status = self.meter.status(now);
-                    return Err(Unfinished::because(if status.banned_for.is_zero() {
+                    let sentence = if status.banned_for.is_zero() {
                         format!("no REST weight is left: {} of {} are used", status.used, status.limit)
                     } else {
                         format!("the venue has banned this address for {} s", status.banned_for.as_secs() + 1)
-                    }));
+                    };
+                    return Err(Unfinished::Address(sentence.into()));
                 }
                 WeightPermit::At(at) => self.wait_until(at)?,
             }

@@ -12,6 +12,9 @@
 pub mod ask;
 pub mod conclusion;
 pub mod drive;
+mod holdings;
+#[cfg(test)]
+mod holdings_tests;
 pub mod meter_file;
 pub mod plan;
 #[cfg(test)]
@@ -22,3 +25,4 @@ mod run;
 pub mod runner;
 pub mod status;
 pub mod sync;
+pub mod venue_clock;

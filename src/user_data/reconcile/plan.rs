@@ -4,14 +4,23 @@
 //! orders, open algo orders, positions and balances; the income of the gap, which names symbols that were opened and closed in
 //! it; each symbol's orders, algo orders and fills; each local order that no list has told of. A REST read may be older than a
 //! push, and what is absent may be late (facts/incumbent.md §9, 19, 25), so after [`RECONCILE_CONFIRM_AFTER`] every local order
-//! that still works is read again, one by one, and every symbol's fills; an order and its fills must agree.
+//! that still works is read again, one by one, every symbol's fills, and balances and positions; an order and its fills must
+//! agree, and a position that is flat must be proven to be so.
 //!
 //! [`Plan::conclude`] then says what was missed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod known;
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+pub(super) use self::known::unanswered;
 use super::ask::{Ask, History};
-use crate::domain::limits::{RECONCILE_AGREE_AFTER, RECONCILE_CONFIRM_AFTER, RECONCILE_ROUNDS_MAX, RECONCILE_ROWS_MAX};
+use super::holdings::Holdings;
+use crate::domain::limits::{
+    RECONCILE_AGREE_AFTER, RECONCILE_CONFIRM_AFTER, RECONCILE_FLAT_AFTER, RECONCILE_FLAT_ROUNDS_MAX,
+    RECONCILE_ROUNDS_MAX, RECONCILE_ROWS_MAX,
+};
 use crate::domain::{Decimal, Mono, Now};
 use crate::exchange::binance::account_answers::{
     AnswerError, RestAlgoOrder, RestOrder, RestTrade, read_algo_order, read_algo_orders, read_balances, read_income,
@@ -61,6 +70,9 @@ pub enum PlanError {
     Disagreement(u64, String),
 }
 
+/// Balances come first: where they have a fill, the positions that are read behind them have it too.
+const HOLDINGS: [Ask; 2] = [Ask::Balances, Ask::Positions];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Lists,
@@ -69,6 +81,8 @@ enum Phase {
     Confirm { at: Mono },
     ConfirmFills,
     Agree { at: Mono, round: u32 },
+    Flats { round: u32 },
+    FlatsAgain { at: Mono, round: u32 },
     Finished,
 }
 
@@ -82,8 +96,11 @@ pub struct Plan {
     pub(super) orders: BTreeMap<(String, u64), RestOrder>,
     pub(super) algos: BTreeMap<u64, RestAlgoOrder>,
     pub(super) trades: BTreeMap<(String, u64), RestTrade>,
+    pub(super) holdings: Holdings,
     /// Orders of which the venue says that it does not know them, and how often.
     pub(super) unknown: BTreeMap<Subject, u32>,
+    /// Client ids that the venue did not know.
+    pub(super) unplaced: BTreeSet<String>,
     disagreement: Option<(u64, String)>,
     started_at: Option<Mono>,
 }
@@ -100,7 +117,9 @@ impl Plan {
             orders: BTreeMap::new(),
             algos: BTreeMap::new(),
             trades: BTreeMap::new(),
+            holdings: Holdings::default(),
             unknown: BTreeMap::new(),
+            unplaced: BTreeSet::new(),
             disagreement: None,
             started_at: None,
         }
@@ -121,7 +140,9 @@ impl Plan {
             }
             match self.phase {
                 Phase::Finished => return Next::Finished,
-                Phase::Confirm { at } | Phase::Agree { at, .. } if now.mono < at => return Next::Wait(at),
+                Phase::Confirm { at } | Phase::Agree { at, .. } | Phase::FlatsAgain { at, .. } if now.mono < at => {
+                    return Next::Wait(at);
+                }
                 _ => self.advance(now),
             }
         }
@@ -147,11 +168,14 @@ impl Plan {
                 read_algo_orders(status, body, retry_after)?.into_iter().for_each(|algo| self.take_algo(algo));
             }
             Ask::Positions => {
-                let held = read_positions(status, body, retry_after)?.into_iter();
-                self.symbols.extend(held.filter(|held| !held.quantity.is_zero()).map(|held| held.symbol));
+                let held = read_positions(status, body, retry_after)?;
+                if self.phase == Phase::Lists {
+                    let open = held.iter().filter(|held| !held.quantity.is_zero());
+                    self.symbols.extend(open.map(|held| held.symbol.clone()));
+                }
+                self.holdings.take_positions(held, now_ms);
             }
-            // Read for its shape: an account whose balance cannot be read is not in order.
-            Ask::Balances => drop(read_balances(status, body, retry_after)?),
+            Ask::Balances => self.holdings.take_balances(read_balances(status, body, retry_after)?),
             Ask::Income { .. } => {
                 let rows = read_income(status, body, retry_after)?;
                 next = ask.next_page(rows.len(), rows.iter().map(|row| row.time_ms).max(), now_ms);
@@ -179,6 +203,16 @@ impl Plan {
                 Err(AnswerError::UnknownOrder) => {
                     self.miss(Subject::Order { symbol: symbol.clone(), id: *order_id });
                 }
+                Err(error) => return Err(error.into()),
+            },
+            Ask::OrderOfClient { client_id, .. } => match read_order(status, body, retry_after) {
+                Ok(order) => self.take(order),
+                Err(AnswerError::UnknownOrder) => drop(self.unplaced.insert(client_id.clone())),
+                Err(error) => return Err(error.into()),
+            },
+            Ask::AlgoOrderOfClient { client_id } => match read_algo_order(status, body, retry_after) {
+                Ok(algo) => self.take_algo(algo),
+                Err(AnswerError::UnknownOrder) => drop(self.unplaced.insert(client_id.clone())),
                 Err(error) => return Err(error.into()),
             },
             Ask::AlgoOrder { algo_id } => match read_algo_order(status, body, retry_after) {
@@ -238,6 +272,9 @@ impl Plan {
             }
             Phase::ConfirmFills => {
                 self.queue = self.symbols.iter().map(|symbol| self.later_fills(symbol, now_ms)).collect();
+                if !self.symbols.is_empty() {
+                    self.queue.extend(HOLDINGS);
+                }
                 self.phase = Phase::Agree { at: now.mono, round: 0 };
             }
             Phase::Agree { round, .. } => {
@@ -260,22 +297,41 @@ impl Plan {
                     }
                 }
                 if asks.is_empty() || round == RECONCILE_ROUNDS_MAX {
-                    self.phase = Phase::Finished;
+                    self.phase = Phase::Flats { round: 0 };
                 } else {
                     self.queue = asks;
                     self.phase = Phase::Agree { at: now.mono.plus(RECONCILE_AGREE_AFTER), round: round + 1 };
                 }
             }
+            Phase::Flats { round } => {
+                let until = self.flat_unproven_until().filter(|_| round < RECONCILE_FLAT_ROUNDS_MAX);
+                self.phase = until.map_or(Phase::Finished, |until| {
+                    let left = u64::try_from(until.saturating_sub(now_ms)).unwrap_or(0);
+                    let pause = Duration::from_millis(left).clamp(RECONCILE_CONFIRM_AFTER, RECONCILE_FLAT_AFTER);
+                    Phase::FlatsAgain { at: now.mono.plus(pause), round }
+                });
+            }
+            Phase::FlatsAgain { round, .. } => {
+                self.queue = HOLDINGS.into();
+                self.phase = Phase::Flats { round: round + 1 };
+            }
             Phase::Finished => {}
         }
     }
 
-    /// Each local order of which `is_wanted` says so.
+    /// Each local order of which `is_wanted` says so, and those that only their client's id can find.
     fn singles(&self, is_wanted: impl Fn(&Plan, &Subject) -> bool) -> VecDeque<Ask> {
-        let subjects = self.scope.orders.iter().filter_map(subject_of);
-        let asks = subjects.filter(|subject| is_wanted(self, subject)).map(|subject| match subject {
-            Subject::Order { symbol, id } => Ask::Order { symbol, order_id: id },
-            Subject::Algo { id } => Ask::AlgoOrder { algo_id: id },
+        let asks = self.scope.orders.iter().filter_map(|local| match self.subject(local) {
+            Some(subject) if !is_wanted(self, &subject) => None,
+            Some(Subject::Order { symbol, id }) => Some(Ask::Order { symbol, order_id: id }),
+            Some(Subject::Algo { id }) => Some(Ask::AlgoOrder { algo_id: id }),
+            None => {
+                let client_id = unanswered(local)?.to_owned();
+                Some(match local.order.is_algo {
+                    true => Ask::AlgoOrderOfClient { client_id },
+                    false => Ask::OrderOfClient { symbol: local.symbol.clone(), client_id },
+                })
+            }
         });
         asks.collect()
     }
@@ -291,22 +347,6 @@ impl Plan {
                 && !self.unknown.contains_key(&Subject::Order { symbol: name.0.clone(), id: name.1 })
         });
         new.map(|(symbol, order_id)| Ask::Order { symbol, order_id }).collect()
-    }
-
-    /// Algo orders of the window, and those of local orders, however old.
-    fn algos_of_interest(&self) -> impl Iterator<Item = &RestAlgoOrder> {
-        let locals: BTreeSet<Subject> = self.scope.orders.iter().filter_map(subject_of).collect();
-        self.algos.values().filter(move |algo| {
-            algo.updated_ms >= self.scope.since_ms || locals.contains(&Subject::Algo { id: algo.algo_id })
-        })
-    }
-
-    /// Real orders that worked when they were read, and whose algo orders say that they have ended: what was executed is not
-    /// known before they are read again.
-    fn unfinished_reals(&self) -> Vec<(String, u64)> {
-        let finished = self.algos_of_interest().filter(|algo| algo.status == "FINISHED");
-        let reals = finished.filter_map(|algo| self.orders.get(&(algo.symbol.clone(), algo.order_id?)));
-        reals.filter(|real| is_working(real)).map(|real| (real.symbol.clone(), real.order_id)).collect()
     }
 
     fn later_fills(&self, symbol: &str, now_ms: i64) -> Ask {
@@ -336,63 +376,6 @@ impl Plan {
         let reaches = newest.is_some_and(|newest| newest.saturating_add(1_000) >= order.updated_ms);
         (is_by_fill && !is_complete && !reaches).then(|| self.later_fills(&order.symbol, now_ms))
     }
-
-    /// The fills of an order, the oldest first.
-    pub(super) fn fills_of(&self, order: &RestOrder) -> Vec<RestTrade> {
-        let of_symbol = self.trades.range((order.symbol.clone(), 0)..=(order.symbol.clone(), u64::MAX));
-        of_symbol.filter(|(_, trade)| trade.order_id == order.order_id).map(|(_, trade)| trade.clone()).collect()
-    }
-
-    /// Of two tellings the newer one holds; of two of one time the later read.
-    fn take(&mut self, order: RestOrder) {
-        let key = (order.symbol.clone(), order.order_id);
-        self.unknown.remove(&Subject::Order { symbol: key.0.clone(), id: key.1 });
-        if self.orders.get(&key).is_none_or(|known| known.updated_ms <= order.updated_ms) {
-            self.orders.insert(key, order);
-        }
-    }
-
-    fn take_algo(&mut self, algo: RestAlgoOrder) {
-        self.unknown.remove(&Subject::Algo { id: algo.algo_id });
-        if self.algos.get(&algo.algo_id).is_none_or(|known| known.updated_ms <= algo.updated_ms) {
-            self.algos.insert(algo.algo_id, algo);
-        }
-    }
-
-    fn miss(&mut self, subject: Subject) {
-        *self.unknown.entry(subject).or_default() += 1;
-    }
-
-    fn is_read(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Order { symbol, id } => self.orders.contains_key(&(symbol.clone(), *id)),
-            Subject::Algo { id } => self.algos.contains_key(id),
-        }
-    }
-
-    /// Whether the venue says that it has ended, which is never taken back.
-    fn is_over(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Order { symbol, id } => {
-                let order = self.orders.get(&(symbol.clone(), *id));
-                order.is_some_and(|order| !is_working(order))
-            }
-            Subject::Algo { id } => {
-                let algo = self.algos.get(id);
-                algo.is_some_and(|algo| !matches!(algo.status.as_str(), "NEW" | "TRIGGERING" | "TRIGGERED"))
-            }
-        }
-    }
-}
-
-/// The order that a local row stands for; `None` where its id is none of this venue.
-pub(super) fn subject_of(local: &LocalOrder) -> Option<Subject> {
-    let id = local.order.exchange_order_id.as_ref()?.parse().ok()?;
-    Some(if local.order.is_algo { Subject::Algo { id } } else { Subject::Order { symbol: local.symbol.clone(), id } })
-}
-
-fn is_working(order: &RestOrder) -> bool {
-    matches!(order.status.as_str(), "NEW" | "PARTIALLY_FILLED")
 }
 
 fn last_id(ids: impl Iterator<Item = u64>) -> Option<i64> {

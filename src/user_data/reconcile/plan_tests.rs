@@ -12,21 +12,24 @@ use crate::store::reconcile::LocalOrder;
 use crate::store::work_rows::{OrderMark, OrderRow};
 
 /// The gap of all tests: 1,000,000 ms to 1,060,000 ms.
-const SINCE: i64 = 1_000_000;
-const UNTIL: i64 = 1_060_000;
+pub(super) const SINCE: i64 = 1_000_000;
+pub(super) const UNTIL: i64 = 1_060_000;
 
 #[derive(Default)]
-struct Venue {
-    orders: Vec<Value>,
-    algos: Vec<Value>,
-    trades: Vec<Value>,
-    income: Vec<Value>,
-    positions: Vec<Value>,
-    asked: Vec<Ask>,
+pub(super) struct Venue {
+    pub(super) orders: Vec<Value>,
+    pub(super) algos: Vec<Value>,
+    pub(super) trades: Vec<Value>,
+    pub(super) income: Vec<Value>,
+    /// The lists, one a reading, the last one for all that follow; without any, each fill's position, held since ever.
+    pub(super) positions: Vec<Vec<Value>>,
+    /// As the positions.
+    pub(super) balances: Vec<Vec<Value>>,
+    pub(super) asked: Vec<Ask>,
     /// What lists of orders still show of the order with the same id.
-    earlier: Option<Value>,
+    pub(super) earlier: Option<Value>,
     /// Before this question lists and single reads do not know of trades and of any order's end.
-    lags_until: usize,
+    pub(super) lags_until: usize,
 }
 
 impl Venue {
@@ -46,8 +49,11 @@ impl Venue {
         match ask {
             Ask::OpenOrders => page(self.orders.iter().filter(working).cloned().collect()),
             Ask::OpenAlgoOrders => page(self.algos.iter().filter(|row| row["algoStatus"] == "NEW").cloned().collect()),
-            Ask::Positions => page(self.positions.clone()),
-            Ask::Balances => page(Vec::new()),
+            Ask::Positions if self.positions.is_empty() => {
+                page(self.trades.iter().map(|row| position(row["symbol"].as_str().unwrap(), "BOTH", "1", 0)).collect())
+            }
+            Ask::Positions => page(reading(&mut self.positions)),
+            Ask::Balances => page(reading(&mut self.balances)),
             Ask::Income { .. } => page(self.income.clone()),
             Ask::History { symbol, from, of } => {
                 let (rows, id, time) = match of {
@@ -66,6 +72,15 @@ impl Venue {
                 let found = self.orders.iter().find(|row| row["symbol"] == **symbol && row["orderId"] == *order_id);
                 found.filter(|_| !is_late).map_or(unknown, |row| (200, row.clone()))
             }
+            Ask::OrderOfClient { symbol, client_id } => {
+                let is_it = |row: &&Value| row["symbol"] == **symbol && row["clientOrderId"] == **client_id;
+                let found = self.orders.iter().find(is_it);
+                found.filter(|_| !is_late).map_or(unknown, |row| (200, row.clone()))
+            }
+            Ask::AlgoOrderOfClient { client_id } => {
+                let found = self.algos.iter().find(|row| row["clientAlgoId"] == **client_id);
+                found.map_or(unknown, |row| (200, row.clone()))
+            }
             Ask::AlgoOrder { algo_id } => {
                 self.algos.iter().find(|row| row["algoId"] == *algo_id).map_or(unknown, |row| (200, row.clone()))
             }
@@ -73,23 +88,36 @@ impl Venue {
     }
 }
 
-fn order(symbol: &str, id: u64, status: &str, executed: &str, updated_ms: i64) -> Value {
+/// The next of several readings; the last one stays.
+fn reading(readings: &mut Vec<Vec<Value>>) -> Vec<Value> {
+    if readings.len() > 1 { readings.remove(0) } else { readings.first().cloned().unwrap_or_default() }
+}
+
+pub(super) fn position(symbol: &str, side: &str, amount: &str, updated_ms: i64) -> Value {
+    json!({"symbol": symbol, "positionSide": side, "positionAmt": amount, "entryPrice": "10", "updateTime": updated_ms})
+}
+
+pub(super) fn balance(asset: &str, wallet: &str, updated_ms: i64) -> Value {
+    json!({"asset": asset, "balance": wallet, "crossWalletBalance": wallet, "updateTime": updated_ms})
+}
+
+pub(super) fn order(symbol: &str, id: u64, status: &str, executed: &str, updated_ms: i64) -> Value {
     json!({"symbol": symbol, "orderId": id, "clientOrderId": format!("c{id}"), "status": status, "price": "10",
         "avgPrice": "10", "origQty": "3", "executedQty": executed, "side": "BUY", "positionSide": "BOTH", "type": "LIMIT",
         "origType": "LIMIT", "updateTime": updated_ms})
 }
 
-fn trade(symbol: &str, id: u64, order_id: u64, quantity: &str, time_ms: i64) -> Value {
+pub(super) fn trade(symbol: &str, id: u64, order_id: u64, quantity: &str, time_ms: i64) -> Value {
     json!({"symbol": symbol, "id": id, "orderId": order_id, "price": "10", "qty": quantity, "side": "BUY",
         "time": time_ms})
 }
 
-fn algo(id: u64, status: &str, real: &str, updated_ms: i64) -> Value {
+pub(super) fn algo(id: u64, status: &str, real: &str, updated_ms: i64) -> Value {
     json!({"symbol": "B", "algoId": id, "clientAlgoId": format!("a{id}"), "algoStatus": status, "actualOrderId": real,
         "triggerPrice": "9", "quantity": "3", "orderType": "STOP_MARKET", "side": "SELL", "updateTime": updated_ms})
 }
 
-fn local(id: i64, symbol: &str, exchange_order_id: &str, status: &str, is_algo: bool) -> LocalOrder {
+pub(super) fn local(id: i64, symbol: &str, exchange_order_id: &str, status: &str, is_algo: bool) -> LocalOrder {
     let order = OrderRow {
         id,
         position_id: 1,
@@ -110,17 +138,17 @@ fn local(id: i64, symbol: &str, exchange_order_id: &str, status: &str, is_algo: 
     LocalOrder { symbol: symbol.to_owned(), order }
 }
 
-fn scope(orders: Vec<LocalOrder>) -> Scope {
+pub(super) fn scope(orders: Vec<LocalOrder>) -> Scope {
     Scope { since_ms: SINCE, until_ms: Some(UNTIL), asks_income: true, orders, ..Scope::default() }
 }
 
-fn at(mono_ms: u64) -> Now {
+pub(super) fn at(mono_ms: u64) -> Now {
     Now { mono: Mono::from_nanos(mono_ms * 1_000_000), wall: Wall::from_millis(UNTIL + 10_000 + mono_ms as i64) }
 }
 
 /// Drives the plan to its end; every wait is waited for.
 #[track_caller]
-fn run(venue: &mut Venue, scope: Scope) -> (Plan, Result<(), PlanError>) {
+pub(super) fn run(venue: &mut Venue, scope: Scope) -> (Plan, Result<(), PlanError>) {
     let mut plan = Plan::new(scope);
     let mut now = at(0);
     for _ in 0..10_000 {
@@ -142,7 +170,7 @@ fn run(venue: &mut Venue, scope: Scope) -> (Plan, Result<(), PlanError>) {
 }
 
 #[track_caller]
-fn concluded(venue: &mut Venue, scope: Scope, heard: &[&str]) -> Conclusion {
+pub(super) fn concluded(venue: &mut Venue, scope: Scope, heard: &[&str]) -> Conclusion {
     let orders = scope.orders.clone();
     let (plan, checked) = run(venue, scope);
     assert_eq!(checked, Ok(()));
@@ -152,7 +180,7 @@ fn concluded(venue: &mut Venue, scope: Scope, heard: &[&str]) -> Conclusion {
 }
 
 /// Status, cumulative quantity and trade of each event.
-fn told(conclusion: &Conclusion) -> Vec<(String, String, u64)> {
+pub(super) fn told(conclusion: &Conclusion) -> Vec<(String, String, u64)> {
     let told = conclusion.events.iter().map(|event| {
         let value: Value = serde_json::from_str(&event.text).unwrap();
         let text = |key: &str| value["o"][key].as_str().unwrap_or_default().to_owned();
@@ -197,6 +225,7 @@ fn a_symbol_that_nobody_knew_is_found_by_its_income() {
     assert_eq!(told(&concluded(&mut venue, scope(Vec::new()), &[])), expected(&[("FILLED", "3", 4)]));
     let without = Scope { asks_income: false, ..scope(Vec::new()) };
     venue.asked.clear();
+    venue.positions = vec![Vec::new()];
     assert_eq!(told(&concluded(&mut venue, without, &[])), []);
     assert_eq!(venue.asked, [Ask::OpenOrders, Ask::OpenAlgoOrders, Ask::Positions, Ask::Balances]);
 }
@@ -346,4 +375,40 @@ fn a_refused_question_stays_open() {
     assert!(plan.handle_answer(200, b"[{}]", None, at(1)).is_err(), "a row that cannot be read is no answer");
     plan.handle_answer(200, b"[]", None, at(1)).unwrap();
     assert_eq!(plan.poll(at(1)), Next::Ask(Ask::OpenAlgoOrders));
+}
+
+#[test]
+fn an_order_whose_placement_was_not_answered_is_found_by_its_client_id() {
+    let lost = |id: i64, symbol: &str, client_id: &str, is_algo: bool| {
+        let mut row = local(id, symbol, "", "NEW", is_algo);
+        row.order.client_order_id = Some(client_id.to_owned());
+        row
+    };
+    let mine = vec![lost(1, "A", "c7", false), lost(2, "B", "a5", true), lost(3, "A", "gone", false), {
+        let mut nameless = local(4, "A", "", "NEW", false);
+        nameless.order.exchange_order_id = None;
+        nameless
+    }];
+    // The order is older than the window: no list tells of it.
+    let mut venue = Venue {
+        orders: vec![order("A", 7, "CANCELED", "0", SINCE - 100)],
+        algos: vec![algo(5, "CANCELED", "", SINCE - 90)],
+        ..Venue::default()
+    };
+    let conclusion = concluded(&mut venue, scope(mine.clone()), &[]);
+    assert_eq!(told(&conclusion), expected(&[("CANCELED", "0", 0), ("CANCELED", "", 0)]));
+    assert_eq!((conclusion.missed(), conclusion.unknown.len()), (0, 0));
+    assert_eq!(conclusion.unplaced, ["gone"]);
+    let drift: Vec<_> = conclusion.drift.iter().map(|drift| (drift.order_id, &*drift.exchange_order_id)).collect();
+    assert_eq!(drift, [(1, "7"), (2, "5")]);
+    let by_client = |ask: &&Ask| matches!(ask, Ask::OrderOfClient { client_id, .. } if client_id == "gone");
+    assert_eq!(venue.asked.iter().filter(by_client).count(), 2, "absence is confirmed");
+    // What is known by then is asked for by the venue's id, and what has ended not at all.
+    assert_eq!(venue.asked.iter().filter(|ask| matches!(ask, Ask::OrderOfClient { .. })).count(), 3);
+    // A list that tells of it spares the question.
+    let mut venue = Venue { orders: vec![order("A", 7, "NEW", "0", SINCE + 5)], ..Venue::default() };
+    let conclusion = concluded(&mut venue, scope(mine[..1].to_vec()), &[]);
+    assert!(!venue.asked.iter().any(|ask| matches!(ask, Ask::OrderOfClient { .. })), "{:?}", venue.asked);
+    assert_eq!(venue.asked.iter().filter(|ask| matches!(ask, Ask::Order { .. })).count(), 1);
+    assert_eq!(conclusion.unplaced, [""; 0]);
 }

@@ -16,9 +16,15 @@ pub struct Credentials {
 
 /// Reads one account. May block for [`crate::domain::limits::ACCOUNT_READ_MAX`].
 pub trait AccountRest: Send + Sync {
-    /// Makes the call, stamped with `now`.
+    /// Makes the call, stamped with `now`, which is by the venue's clock.
     ///
     /// # Errors
     /// A sentence that says why nobody answered; no credential is in it. A refusal is an answer.
     fn read(&self, read: &AccountRead<'_>, credentials: &Credentials, now: Wall) -> Result<VenueAnswer, String>;
+
+    /// Asks for the venue's clock, without any credential.
+    ///
+    /// # Errors
+    /// As for [`AccountRest::read`].
+    fn server_time(&self) -> Result<VenueAnswer, String>;
 }

@@ -33,8 +33,9 @@ struct Entry {
     newest_id: i64,
     waiting_since: Wall,
     is_exposed: bool,
+    has_positions: bool,
     wants_sync: bool,
-    synced_at: Mono,
+    asked_at: Option<Wall>,
     running: Option<Task>,
     failures: u32,
     not_before: Mono,
@@ -78,7 +79,9 @@ impl ReconcileQueue {
             (entry.gaps, entry.newest_id, entry.waiting_since) = (gaps.gaps, gaps.newest_id, gaps.waiting_since);
         }
         for exposure in exposed {
-            self.entries.entry(exposure.account_id).or_default().is_exposed = true;
+            let entry = self.entries.entry(exposure.account_id).or_default();
+            (entry.is_exposed, entry.has_positions) = (true, exposure.positions > 0);
+            entry.asked_at = entry.asked_at.max(exposure.asked_at);
         }
         self.entries.retain(|_, entry| {
             if entry.gaps == 0 && !entry.wants_sync && entry.running.is_none() {
@@ -109,7 +112,8 @@ impl ReconcileQueue {
         let mut gaps: Vec<_> = of_gaps.map(|(&id, entry)| ((!entry.is_exposed, entry.waiting_since), id)).collect();
         gaps.sort_unstable();
         let of_round = due.filter(|(_, entry)| entry.wants_sync && entry.gaps == 0);
-        let mut round: Vec<_> = of_round.map(|(&id, entry)| ((!entry.is_exposed, entry.synced_at), id)).collect();
+        let rank = |entry: &Entry| (!entry.is_exposed, !entry.has_positions, entry.asked_at);
+        let mut round: Vec<_> = of_round.map(|(&id, entry)| (rank(entry), id)).collect();
         round.sort_unstable();
         let gaps = gaps.into_iter().map(|(_, id)| (id, Task::Gaps));
         let round = round.into_iter().map(|(_, id)| (id, Task::Sync));
@@ -130,7 +134,7 @@ impl ReconcileQueue {
                 }
             }
             Err(Unfinished::Interrupted) => return None,
-            Err(Unfinished::Failed(sentence)) => {
+            Err(Unfinished::Address(sentence) | Unfinished::Failed(sentence)) => {
                 entry.failures = entry.failures.saturating_add(1);
                 let doubled = RECONCILE_RETRY_MIN.saturating_mul(1 << entry.failures.saturating_sub(1).min(16));
                 let pause = doubled.min(RECONCILE_RETRY_MAX);
@@ -140,7 +144,7 @@ impl ReconcileQueue {
             }
         }
         // A round asks once, and a reconcile finds what it would; who failed is asked again in the next.
-        (entry.wants_sync, entry.synced_at) = (false, now.mono);
+        (entry.wants_sync, entry.asked_at) = (false, Some(now.wall));
         self.round.left = self.entries.values().filter(|entry| entry.wants_sync).count();
         if self.round.left > 0 {
             return None;
@@ -161,6 +165,12 @@ impl ReconcileQueue {
         }
     }
 
+    /// The round is another process's now: what has not begun is left to it.
+    pub fn abandon_round(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.wants_sync = false);
+        self.round = Round::default();
+    }
+
     /// What to show.
     #[must_use]
     pub fn status(&self) -> QueueStatus {
@@ -178,17 +188,19 @@ impl ReconcileQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::reconcile::Standing;
 
     fn at(seconds: u64) -> Now {
         Now { mono: Mono::from_nanos(seconds * 1_000_000_000), wall: Wall::default() }
     }
 
     fn gaps(account_id: i64, newest_id: i64, since_s: i64) -> WaitingGaps {
-        WaitingGaps { account_id, gaps: 1, newest_id, waiting_since: Wall::from_millis(since_s * 1_000) }
+        let waiting_since = Wall::from_millis(since_s * 1_000);
+        WaitingGaps { account_id, gaps: 1, newest_id, waiting_since, standing: Standing::Streamed }
     }
 
     fn exposed(account_id: i64) -> Exposure {
-        Exposure { account_id, api_system_id: 1, positions: 1, orders: 0 }
+        Exposure { account_id, api_system_id: 1, positions: 1, orders: 0, asked_at: None, compared_at: None }
     }
 
     fn queue() -> ReconcileQueue {
@@ -215,6 +227,30 @@ mod tests {
         assert_eq!(queue.status().sync_left, 1);
         assert_eq!(queue.handle_done(4, Ok(0), at(7)), Some(Duration::from_secs(7)));
         assert_eq!(queue.poll(at(7), |id| id == 3), None, "a reconcile has found what the round would");
+    }
+
+    #[test]
+    fn a_round_asks_those_with_positions_first_and_of_these_the_stalest_whoever_asked_it() {
+        let mut queue = queue();
+        let asked = |account_id, positions, at_s: Option<i64>| Exposure {
+            positions,
+            orders: 1,
+            asked_at: at_s.map(|at| Wall::from_millis(at * 1_000)),
+            ..exposed(account_id)
+        };
+        queue.handle_look(&[], &[asked(1, 1, Some(90)), asked(2, 1, Some(30)), asked(3, 0, None), asked(4, 2, None)]);
+        assert!(queue.start_round(at(0)));
+        let order = |queue: &mut ReconcileQueue| -> Vec<i64> {
+            std::iter::from_fn(|| queue.poll(at(0), |_| true)).map(|(id, _)| id).collect()
+        };
+        assert_eq!(order(&mut queue), [4, 2, 1, 3]);
+        // Another process has the lease: what has not begun is left, and what has ends no round.
+        queue.abandon_round();
+        for id in 1..=4 {
+            assert_eq!(queue.handle_done(id, Ok(0), at(1)), None);
+        }
+        assert_eq!((order(&mut queue), queue.status()), (vec![], QueueStatus::default()));
+        assert!(queue.start_round(at(2)), "it came back");
     }
 
     #[test]

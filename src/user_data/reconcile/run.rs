@@ -6,13 +6,15 @@ use std::time::Duration;
 use super::conclusion::{Conclusion, Heard, RecoveredEvent};
 use super::drive::{Driver, Unfinished};
 use super::meter_file::SharedMeter;
-use super::plan::{Plan, Scope};
+use super::plan::{Plan, Scope, unanswered};
 use super::ports::{AccountRest, Credentials};
+use super::venue_clock::VenueClock;
 use crate::domain::limits::{
     DRIFT_LOOK_BACK, RECONCILE_EDGE, RECONCILE_FIRST_LOOK_BACK, RECONCILE_GAPS_MAX, RECONCILE_HEARD_MAX,
-    RECONCILE_LOOK_BACK_MAX, RECONCILE_ORDERS_MAX, RECONCILE_OVERLAP, RECOVERED_WRITTEN_WITHIN,
+    RECONCILE_LOOK_BACK_MAX, RECONCILE_ORDERS_MAX, RECONCILE_OVERLAP, RECONCILE_UNPLACED_MAX, RECOVERED_WRITTEN_WITHIN,
+    UNPLACED_LOOK_BACK, VENUE_CLOCK_OFF_MAX,
 };
-use crate::domain::{Clock, Wall};
+use crate::domain::{Clock, Now, Wall};
 use crate::exchange::binance::signed::ApiSecret;
 use crate::spool::{AccountId, Batch, BatchError, Entry, ExchangeId, Kind};
 use crate::store::reconcile::{GapVerdict, LocalOrder};
@@ -39,6 +41,7 @@ pub(super) struct Run<'a> {
     pub(super) cipher: &'a dyn ColumnCipher,
     pub(super) meter: &'a SharedMeter,
     pub(super) clock: &'a dyn Clock,
+    pub(super) venue_clock: &'a VenueClock,
     pub(super) goes_on: &'a dyn Fn() -> bool,
 }
 
@@ -55,6 +58,8 @@ pub(super) struct Found {
     pub(super) newest_id: i64,
     pub(super) gaps: u64,
     pub(super) conclusion: Conclusion,
+    /// The venue was asked, and all of its answer compared.
+    pub(super) is_compared: bool,
 }
 
 impl Run<'_> {
@@ -78,10 +83,10 @@ impl Run<'_> {
         match outcome {
             Ok(conclusion) => {
                 self.settle(&gaps, &conclusion)?;
-                Ok(Found { newest_id, gaps: gaps.len() as u64, conclusion })
+                Ok(Found { newest_id, gaps: gaps.len() as u64, conclusion, is_compared: true })
             }
             Err(unfinished) => {
-                if let Unfinished::Failed(sentence) = &unfinished {
+                if let Some(sentence) = unfinished.sentence() {
                     let verdict = GapVerdict { outcome: None, note: sentence, recovered: 0, at: now };
                     // The status says it too; the row is for those who look later.
                     let _ = self.store.run(|tables| tables.settle_gap(newest_id, &verdict));
@@ -102,7 +107,22 @@ impl Run<'_> {
         if let Some(outlet) = outlet {
             self.spool(&conclusion.events, system, outlet)?;
         }
-        Ok(Found { conclusion, ..Found::default() })
+        Ok(Found { conclusion, is_compared: true, ..Found::default() })
+    }
+
+    /// Notes that the account was asked, so that whoever plays the safety net knows who is stale. One whose answer never came for
+    /// the address's sake was not.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(super) fn note_asked(&mut self, found: &Result<Found, Unfinished>) -> Result<(), StoreError> {
+        let is_compared = match found {
+            Ok(found) if found.is_compared => true,
+            Err(Unfinished::Failed(_)) => false,
+            Ok(_) | Err(Unfinished::Interrupted | Unfinished::Address(_)) => return Ok(()),
+        };
+        let (account, now) = (self.account, self.clock.now().wall);
+        self.store.run(|tables| tables.note_asked(account, now, is_compared))
     }
 
     /// Reads the venue and the database, and compares; with `api_system_id`.
@@ -113,18 +133,17 @@ impl Run<'_> {
         asks_income: bool,
     ) -> Result<(Conclusion, i64), Unfinished> {
         let (account, canonical) = (self.account, self.canonical);
-        let (row, orders, opened) = self
+        let mut orders = self.local_orders()?;
+        let (row, opened) = self
             .store
-            .run(|tables| {
-                let row = tables.account_row(canonical, account)?;
-                Ok((row, tables.working_orders(account, RECONCILE_ORDERS_MAX)?, tables.opened_symbols(account)?))
-            })
+            .run(|tables| Ok((tables.account_row(canonical, account)?, tables.opened_symbols(account)?)))
             .map_err(database)?;
         let Some(row) = row else { return Err(Unfinished::because("the account is not to be streamed")) };
         if orders.len() == RECONCILE_ORDERS_MAX as usize {
             let sentence = format!("the account has more than {RECONCILE_ORDERS_MAX} local orders that are not over");
             return Err(Unfinished::because(sentence));
         }
+        bound_unplaced(&mut orders);
         let open = |text| self.cipher.open(text).map_err(Unfinished::because);
         let credentials = Credentials {
             api_key: ApiKey::new(&open(&row.api_key_ciphertext)?),
@@ -133,31 +152,44 @@ impl Run<'_> {
         let mut symbols: BTreeSet<String> = opened.into_iter().collect();
         let (_, heard_of) = self.heard(since)?;
         symbols.extend(heard_of);
-        let mut plan = Plan::new(Scope {
-            since_ms: since.as_millis(),
-            until_ms: until.map(Wall::as_millis),
-            asks_income,
-            orders,
-            symbols,
-        });
         let driver = Driver {
             rest: self.rest,
             credentials: &credentials,
             meter: self.meter,
             class,
             clock: self.clock,
+            venue_clock: self.venue_clock,
             goes_on: self.goes_on,
         };
+        if self.venue_clock.is_due(self.clock.now()) {
+            // Without it ours will do, unless the venue says that it does not.
+            if let Err(sentence) = driver.ask_clock()? {
+                tracing::warn!(account, "{sentence}");
+            }
+        }
+        // The gap's bounds are of our clock, what happened in it is told by the venue's.
+        let ahead_ms = self.ahead_ms(self.clock.now());
+        let at_venue = |at: Wall| at.as_millis().saturating_add(ahead_ms);
+        let mut plan =
+            Plan::new(Scope { since_ms: at_venue(since), until_ms: until.map(at_venue), asks_income, orders, symbols });
         driver.run(&mut plan)?;
+        if self.ahead_ms(self.clock.now()).abs_diff(ahead_ms) > VENUE_CLOCK_OFF_MAX.as_millis() as u64 {
+            return Err(Unfinished::because("a clock was set while the account was read: it is read again"));
+        }
         // Read last, so that what was under way meanwhile counts as heard.
         let (heard, _) = self.heard(since)?;
         let local = self.local_orders()?;
         Ok((plan.conclude(&heard, &local, self.heals, self.clock.now().wall), row.api_system_id))
     }
 
+    fn ahead_ms(&self, now: Now) -> i64 {
+        self.venue_clock.ahead_ms(now).unwrap_or(0)
+    }
+
     fn local_orders(&mut self) -> Result<Vec<LocalOrder>, Unfinished> {
         let account = self.account;
-        self.store.run(|tables| tables.working_orders(account, RECONCILE_ORDERS_MAX)).map_err(database)
+        let unplaced_since = before(self.clock.now().wall, UNPLACED_LOOK_BACK);
+        self.store.run(|tables| tables.working_orders(account, unplaced_since, RECONCILE_ORDERS_MAX)).map_err(database)
     }
 
     /// The events that were recorded since, and their symbols.
@@ -166,7 +198,7 @@ impl Run<'_> {
         let since = before(since, RECONCILE_OVERLAP);
         let (mut heard, mut symbols, mut after, mut count) = (Heard::default(), BTreeSet::new(), 0, 0);
         loop {
-            let page = self.store.run(|tables| tables.order_events_since(account, since, after, HEARD_PAGE));
+            let page = self.store.run(|tables| tables.events_since(account, since, after, HEARD_PAGE));
             let page = page.map_err(database)?;
             count += page.len();
             for (id, text) in &page {
@@ -234,10 +266,11 @@ impl Run<'_> {
     }
 
     fn settle(&mut self, gaps: &[GapRow], conclusion: &Conclusion) -> Result<(), Unfinished> {
+        let ahead_ms = self.ahead_ms(self.clock.now());
         let now = self.clock.now().wall;
         let mut counts = vec![0_u64; gaps.len()];
         for event in conclusion.events.iter().filter(|event| event.is_missed) {
-            let at = Wall::from_millis(event.at_ms);
+            let at = Wall::from_millis(event.at_ms.saturating_sub(ahead_ms));
             let is_in = |gap: &GapRow| {
                 gap.started_at.is_none_or(|start| start <= at)
                     && at.as_micros() <= gap.ended_at.as_micros() + micros(RECONCILE_EDGE)
@@ -250,7 +283,7 @@ impl Run<'_> {
             .run(|tables| {
                 for (gap, &recovered) in gaps.iter().zip(&counts) {
                     let outcome = if recovered == 0 { "nothing_missed" } else { "recovered" };
-                    let note = note(recovered, healed, &conclusion.unknown);
+                    let note = note(recovered, healed, conclusion);
                     let verdict = GapVerdict { outcome: Some(outcome), note: &note, recovered, at: now };
                     tables.settle_gap(gap.id, &verdict)?;
                 }
@@ -270,7 +303,8 @@ fn wait_written(written: &Written, in_time: &dyn Fn() -> Result<(), Unfinished>)
     }
 }
 
-fn note(recovered: u64, healed: usize, unknown: &[String]) -> String {
+fn note(recovered: u64, healed: usize, conclusion: &Conclusion) -> String {
+    let Conclusion { unknown, unplaced, .. } = conclusion;
     let mut note = match recovered {
         0 => "nothing was missed".to_owned(),
         1 => "one event was recovered".to_owned(),
@@ -282,7 +316,21 @@ fn note(recovered: u64, healed: usize, unknown: &[String]) -> String {
     if !unknown.is_empty() {
         note.push_str(&format!("; the venue does not know these local orders any more: {}", unknown.join(", ")));
     }
+    if !unplaced.is_empty() {
+        note.push_str(&format!("; the venue never had these local orders: {}", unplaced.join(", ")));
+    }
     note
+}
+
+/// Of the orders that only their client's id can find the newest, [`RECONCILE_UNPLACED_MAX`] at most.
+fn bound_unplaced(orders: &mut Vec<LocalOrder>) {
+    let count = orders.iter().filter(|local| unanswered(local).is_some()).count();
+    let mut surplus = count.saturating_sub(RECONCILE_UNPLACED_MAX);
+    orders.retain(|local| {
+        let goes = surplus > 0 && unanswered(local).is_some();
+        surplus -= usize::from(goes);
+        !goes
+    });
 }
 
 /// From when on the account is read, and until when something may be missing.
@@ -347,11 +395,19 @@ mod tests {
 
     #[test]
     fn notes_are_sentences() {
-        assert_eq!(note(0, 0, &[]), "nothing was missed");
+        assert_eq!(note(0, 0, &Conclusion::default()), "nothing was missed");
         assert_eq!(
-            note(2, 1, &["7".to_owned(), "9".to_owned()]),
+            note(
+                2,
+                1,
+                &Conclusion {
+                    unknown: vec!["7".to_owned(), "9".to_owned()],
+                    unplaced: vec!["x".to_owned()],
+                    ..Conclusion::default()
+                }
+            ),
             "2 events were recovered; 1 that were heard are told again, since local orders do not show them; the venue does \
-             not know these local orders any more: 7, 9"
+             not know these local orders any more: 7, 9; the venue never had these local orders: x"
         );
     }
 }

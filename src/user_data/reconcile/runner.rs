@@ -1,12 +1,10 @@
 //! The threads that reconcile: a few, each one account at a time. One of them looks at the database whenever a gap has got its
-//! row, and from time to time anyway; a lease says whether this process plays the safety net.
+//! row, and from time to time anyway; the database's lease says whether this process plays the safety net.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,14 +16,18 @@ use super::ports::AccountRest;
 use super::queue::{ReconcileQueue, Task};
 use super::run::{Found, Outlet, Run};
 use super::status::ReconcileStatus;
+use super::venue_clock::VenueClock;
 use crate::domain::limits::{RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
 use crate::domain::{Clock, Mono, Random};
 use crate::spool::AccountId;
-use crate::store::WorkStore;
+use crate::store::reconcile::{GapVerdict, Standing};
+use crate::store::{LeaseState, SyncLease, WorkStore};
 use crate::user_data::control::ports::ColumnCipher;
 use crate::user_data::registry::Accounts;
 use crate::user_data::spooler::RecoveredLink;
 
+/// The note of gaps that nobody can close any more.
+const REMOVED: &str = "the account was removed before what was missed could be read";
 /// How often a thread without work looks for some.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -35,11 +37,10 @@ pub struct ReconcileConfig {
     /// `api_systems.canonical` of the venue.
     pub canonical: String,
     /// Whether local orders that do not show what was heard are told again: not in shadow mode, where none is ever changed.
+    /// At the start; see [`Reconciler::set_heals`].
     pub heals: bool,
     /// From one round of the safety net to the next; `None`: there is none.
     pub sync_every: Option<Duration>,
-    /// The safety net's lease.
-    pub lease: PathBuf,
 }
 
 /// A number that somebody else counts.
@@ -49,6 +50,8 @@ pub type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 pub struct ReconcileParts {
     /// Makes a thread's own session's owner.
     pub store: Box<dyn FnMut() -> WorkStore + Send>,
+    /// Whoever holds it plays the safety net.
+    pub lease: SyncLease,
     /// Reads the venue.
     pub rest: Arc<dyn AccountRest>,
     /// Laravel's columns.
@@ -71,6 +74,8 @@ pub struct ReconcileParts {
 
 struct Shared {
     core: Mutex<Core>,
+    /// Never asked for while `core` is locked: it waits for the database.
+    lease: Mutex<SyncLease>,
     wake: Condvar,
     config: ReconcileConfig,
     rest: Arc<dyn AccountRest>,
@@ -81,6 +86,8 @@ struct Shared {
     synced: Count,
     rows: Count,
     clock: Arc<dyn Clock>,
+    venue_clock: VenueClock,
+    heals: AtomicBool,
 }
 
 struct Core {
@@ -91,7 +98,8 @@ struct Core {
     /// The rows that the last look knew of.
     rows: u64,
     round_at: Mono,
-    lease: Option<Lease>,
+    /// Whose the lease was at the last look; an error's sentence where nobody could say.
+    lease: Option<Result<LeaseState, Arc<str>>>,
     is_stopping: bool,
 }
 
@@ -107,7 +115,8 @@ impl Reconciler {
     /// # Errors
     /// The system has no thread left; those that were started end by themselves.
     pub fn start(config: ReconcileConfig, parts: ReconcileParts) -> io::Result<Reconciler> {
-        let ReconcileParts { mut store, rest, cipher, meter, accounts, recovered, synced, rows, clock, random } = parts;
+        let ReconcileParts { mut store, lease, rest, cipher, meter, accounts, recovered, synced, rows, clock, random } =
+            parts;
         let core = Core {
             queue: ReconcileQueue::new(random),
             status: ReconcileStatus::default(),
@@ -118,9 +127,24 @@ impl Reconciler {
             lease: None,
             is_stopping: false,
         };
-        let (core, wake) = (Mutex::new(core), Condvar::new());
-        let shared =
-            Arc::new(Shared { core, wake, config, rest, cipher, meter, accounts, recovered, synced, rows, clock });
+        let (core, wake, lease) = (Mutex::new(core), Condvar::new(), Mutex::new(lease));
+        let (venue_clock, heals) = (VenueClock::default(), AtomicBool::new(config.heals));
+        let shared = Arc::new(Shared {
+            core,
+            lease,
+            wake,
+            config,
+            rest,
+            cipher,
+            meter,
+            accounts,
+            recovered,
+            synced,
+            rows,
+            clock,
+            venue_clock,
+            heals,
+        });
         let mut reconciler = Reconciler { shared: Arc::clone(&shared), threads: Vec::new() };
         for number in 0..RECONCILE_THREADS {
             let (shared, store) = (Arc::clone(&shared), store());
@@ -156,9 +180,17 @@ impl Reconciler {
                 ..core.status.clone()
             }
         };
-        status.meter = self.shared.meter.status(self.shared.clock.now());
+        let now = self.shared.clock.now();
+        status.venue_ahead_ms = self.shared.venue_clock.ahead_ms(now);
+        status.clock_warning = self.shared.venue_clock.warning(now);
+        status.meter = self.shared.meter.status(now);
         status.meter_warning = self.shared.meter.warning();
         status
+    }
+
+    /// As [`ReconcileConfig::heals`], from the next reconcile on: the allowlist may change while the process runs.
+    pub fn set_heals(&self, heals: bool) {
+        self.shared.heals.store(heals, Ordering::Relaxed);
     }
 
     /// Tells the threads to end; what they were at is outstanding, and begins anew with the next start.
@@ -180,6 +212,8 @@ impl Reconciler {
         }
         // A panic has been printed by the thread itself.
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        // Nobody acts any more, so somebody else may; with a thread left behind it goes with the process.
+        self.shared.lease.lock().give_up();
         true
     }
 }
@@ -206,6 +240,11 @@ impl Shared {
                 self.wake.wait_for(&mut core, IDLE);
                 continue;
             };
+            if task == Task::Sync && !MutexGuard::unlocked(&mut core, || self.holds_lease()) {
+                core.queue.handle_done(account, Err(Unfinished::Interrupted), self.clock.now());
+                core.queue.abandon_round();
+                continue;
+            }
             let found = MutexGuard::unlocked(&mut core, || {
                 let done = catch_unwind(AssertUnwindSafe(|| self.run(account, task, &mut store)));
                 done.unwrap_or_else(|_| {
@@ -220,13 +259,27 @@ impl Shared {
     fn look(&self, core: &mut MutexGuard<'_, Core>, store: &mut WorkStore) {
         let canonical = &self.config.canonical;
         let look = MutexGuard::unlocked(core, || {
-            store.run(|tables| Ok((tables.gaps_waiting()?, tables.exposures(canonical)?)))
+            let now = self.clock.now().wall;
+            let look = store.run(|tables| {
+                let gaps = tables.gaps_waiting(canonical)?;
+                for of in gaps.iter().filter(|of| of.standing == Standing::Removed) {
+                    let verdict = GapVerdict { outcome: Some("account_removed"), note: REMOVED, recovered: 0, at: now };
+                    let count = tables.give_up_gaps(of.account_id, &verdict)?;
+                    tracing::warn!(account = of.account_id, "{count} gaps of a removed account stay unread");
+                }
+                Ok((gaps, tables.exposures(canonical)?))
+            });
+            (look, self.config.sync_every.map(|_| self.ask_lease()))
         });
+        let (look, lease) = look;
+        note_lease(&mut core.lease, lease);
         let now = self.clock.now();
         core.look_at = now.mono.plus(RECONCILE_LOOK_EVERY);
         match look {
             Ok((gaps, exposed)) => {
                 core.status.database_fault = None;
+                core.status.switched_off = gaps.iter().filter(|of| of.standing == Standing::SwitchedOff).count();
+                let gaps: Vec<_> = gaps.into_iter().filter(|of| of.standing == Standing::Streamed).collect();
                 core.queue.handle_look(&gaps, &exposed);
                 self.tend_round(core);
             }
@@ -247,16 +300,18 @@ impl Shared {
         if now.mono < core.round_at {
             return;
         }
-        if core.lease.is_none() {
-            match Lease::take(&self.config.lease) {
-                Ok(lease) => core.lease = lease,
-                Err(error) => tracing::warn!("no safety net: {}: {error}", self.config.lease.display()),
-            }
-        }
         // While somebody else holds the lease it is asked for again at the next look.
-        if core.lease.is_some() && core.queue.start_round(now) {
+        if core.lease == Some(Ok(LeaseState::Ours)) && core.queue.start_round(now) {
             core.round_at = now.mono.plus(every);
         }
+    }
+
+    fn ask_lease(&self) -> Result<LeaseState, Arc<str>> {
+        self.lease.lock().take().map_err(|error| error.to_string().into())
+    }
+
+    fn holds_lease(&self) -> bool {
+        self.ask_lease() == Ok(LeaseState::Ours)
     }
 
     fn live_since(&self, account: i64) -> Option<crate::domain::Wall> {
@@ -271,19 +326,24 @@ impl Shared {
         let mut run = Run {
             account,
             canonical: &self.config.canonical,
-            heals: self.config.heals,
+            heals: self.heals.load(Ordering::Relaxed),
             store,
             rest: &*self.rest,
             cipher: &*self.cipher,
             meter: &self.meter,
             clock: &*self.clock,
+            venue_clock: &self.venue_clock,
             goes_on: &goes_on,
         };
         let outlet = Outlet { link: &self.recovered, synced: &self.synced };
-        match task {
+        let found = match task {
             Task::Gaps => run.close_gaps(&outlet),
             Task::Sync => run.sync_orders(Some(&outlet)),
+        };
+        if let Err(error) = run.note_asked(&found) {
+            tracing::warn!(account, "when it was compared is not noted: {error}");
         }
+        found
     }
 
     fn note(&self, core: &mut Core, account: i64, task: Task, found: Result<Found, Unfinished>) {
@@ -313,7 +373,7 @@ impl Shared {
                 Ok(found.newest_id)
             }
             Err(unfinished) => {
-                if let Unfinished::Failed(sentence) = unfinished {
+                if let Some(sentence) = unfinished.sentence() {
                     tracing::warn!(account, "degraded: not reconciled: {sentence}");
                 }
                 Err(unfinished.clone())
@@ -328,23 +388,16 @@ impl Shared {
     }
 }
 
-/// Who holds it plays the safety net; it ends with the process.
-#[derive(Debug)]
-pub struct Lease {
-    _file: File,
-}
-
-impl Lease {
-    /// Takes it, if nobody else has it.
-    ///
-    /// # Errors
-    /// The file cannot be made or locked.
-    pub fn take(path: &std::path::Path) -> io::Result<Option<Lease>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lease { _file: file })),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(error),
-        }
+/// Keeps whose the lease is, and says so when that changes.
+fn note_lease(known: &mut Option<Result<LeaseState, Arc<str>>>, now: Option<Result<LeaseState, Arc<str>>>) {
+    if *known == now {
+        return;
     }
+    match &now {
+        Some(Ok(LeaseState::Ours)) => tracing::info!("this process plays the safety net (sync-orders)"),
+        Some(Ok(LeaseState::Theirs(holder))) => tracing::info!("the safety net (sync-orders) is played by {holder}"),
+        Some(Err(error)) => tracing::warn!("no safety net (sync-orders): its lease cannot be asked for: {error}"),
+        None => {}
+    }
+    *known = now;
 }

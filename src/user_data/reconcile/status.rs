@@ -18,6 +18,8 @@ pub struct ReconcileStatus {
     pub running: usize,
     /// Accounts whose reconcile could not be finished, each with why.
     pub degraded: Vec<(i64, Arc<str>)>,
+    /// Accounts with gaps that are switched off: nobody can close these until they are streamed again.
+    pub switched_off: usize,
     /// Gaps that got their outcome since the start.
     pub gaps_closed: u64,
     /// Events that were recovered since the start.
@@ -34,6 +36,10 @@ pub struct ReconcileStatus {
     pub drifted: u64,
     /// The newest of these, with their accounts.
     pub drift: VecDeque<(i64, Drift)>,
+    /// How much the venue's clock is ahead of ours, in ms; `None`: it has not been asked yet.
+    pub venue_ahead_ms: Option<i64>,
+    /// Where that is too much.
+    pub clock_warning: Option<String>,
     /// What the database says is wrong.
     pub database_fault: Option<Arc<str>>,
     /// The address's weight.

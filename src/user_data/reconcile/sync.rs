@@ -4,19 +4,22 @@
 //! A worker may be at work meanwhile: the account's row of progress is locked, and an event that is applied twice changes
 //! nothing. Progress is left alone: these events have no place in the spool.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use super::conclusion::{Conclusion, RecoveredEvent};
 use super::drive::Unfinished;
 use super::meter_file::SharedMeter;
 use super::ports::AccountRest;
 use super::run::Run;
+use super::venue_clock::VenueClock;
 use crate::domain::Clock;
+use crate::domain::limits::{SYNC_ACCOUNT_TIME_USUAL, SYNC_WEIGHT_USUAL};
 use crate::store::reconcile::Exposure;
 use crate::store::work::End;
 use crate::store::{StoreError, WorkStore};
 use crate::user_data::apply::{JobEvent, Policy, apply};
 use crate::user_data::control::ports::ColumnCipher;
+use crate::user_data::weight_meter::WeightClass;
 
 /// In place of a job's uuid in `stream_decisions`.
 const JOB: &str = "sync-orders";
@@ -35,10 +38,14 @@ pub struct SyncOrders<'a> {
     pub meter: &'a SharedMeter,
     /// The process's clock.
     pub clock: &'a dyn Clock,
+    /// The venue's, as far as it is known.
+    pub venue_clock: VenueClock,
     /// What events may do.
     pub policy: Policy,
     /// This run's: 128 random bits, in place of a spool's.
     pub epoch: [u8; 16],
+    /// Whether to go on.
+    pub goes_on: &'a dyn Fn() -> bool,
 }
 
 /// What was found for one account.
@@ -53,22 +60,29 @@ pub struct SyncReport {
 }
 
 impl SyncOrders<'_> {
-    /// Accounts with something to lose, those with positions first.
+    /// Accounts with something to lose: those with positions first, of these the one that was asked longest ago, by whomever.
     ///
     /// # Errors
     /// The database's.
     pub fn exposures(&mut self) -> Result<Vec<Exposure>, StoreError> {
         let canonical = self.canonical;
         let mut exposures = self.store.run(|tables| tables.exposures(canonical))?;
-        exposures.sort_by_key(|exposure| (exposure.positions == 0, exposure.account_id));
+        exposures.sort_by_key(|exposure| (exposure.positions == 0, exposure.asked_at, exposure.account_id));
         Ok(exposures)
+    }
+
+    /// How long it takes to ask `accounts` from now on, one after the other, if nobody else uses the address's weight.
+    #[must_use]
+    pub fn time_for(&self, accounts: usize) -> Duration {
+        let weight = self.meter.time_for(WeightClass::SyncOrders, SYNC_WEIGHT_USUAL, accounts as u64, self.clock.now());
+        weight.max(SYNC_ACCOUNT_TIME_USUAL.saturating_mul(u32::try_from(accounts).unwrap_or(u32::MAX)))
     }
 
     /// Compares one account, and with `writes` applies what is to be applied.
     ///
     /// # Errors
-    /// A sentence.
-    pub fn account(&mut self, exposure: &Exposure, writes: bool) -> Result<SyncReport, Arc<str>> {
+    /// [`Unfinished`]: this account could not be compared, or none can now.
+    pub fn account(&mut self, exposure: &Exposure, writes: bool) -> Result<SyncReport, Unfinished> {
         let mut run = Run {
             account: exposure.account_id,
             canonical: self.canonical,
@@ -78,18 +92,19 @@ impl SyncOrders<'_> {
             cipher: self.cipher,
             meter: self.meter,
             clock: self.clock,
-            goes_on: &|| true,
+            venue_clock: &self.venue_clock,
+            goes_on: self.goes_on,
         };
-        let found = run.sync_orders(None).map_err(|unfinished| match unfinished {
-            Unfinished::Interrupted => "it was interrupted".into(),
-            Unfinished::Failed(sentence) => sentence,
-        })?;
-        let mut report = SyncReport { conclusion: found.conclusion, ..SyncReport::default() };
+        let found = run.sync_orders(None);
+        if writes {
+            run.note_asked(&found).map_err(Unfinished::because)?;
+        }
+        let mut report = SyncReport { conclusion: found?.conclusion, ..SyncReport::default() };
         if writes && !report.conclusion.events.is_empty() {
             let events = std::mem::take(&mut report.conclusion.events);
             let applied = self.apply(exposure, &events);
             report.conclusion.events = events;
-            (report.audited, report.intents) = applied.map_err(|error| error.to_string())?;
+            (report.audited, report.intents) = applied.map_err(Unfinished::because)?;
         }
         Ok(report)
     }

@@ -18,6 +18,11 @@ pub(crate) fn the_position(entry: &PositionEntry, candidates: &[PositionRow]) ->
     }
 }
 
+/// Whether the position was there at `at_ms`, ms since 1970 UTC. Its stamp has whole seconds, perhaps rounded up.
+pub(crate) fn is_as_old(position: &PositionRow, at_ms: i64) -> bool {
+    position.created_at.is_none_or(|at| at.as_millis() <= at_ms.saturating_add(1_000))
+}
+
 /// Whether a side of the venue means this position: LONG and SHORT their direction, BOTH or none any.
 pub(crate) fn is_meant(position: &PositionRow, side: Option<PositionSide>) -> bool {
     match side {
@@ -70,6 +75,16 @@ mod tests {
             let entry = PositionEntry { symbol: "SOLUSDT".to_owned(), side, quantity: Decimal::zero() };
             let candidates: Vec<PositionRow> = candidates.into_iter().cloned().collect();
             assert_eq!(the_position(&entry, &candidates).ok(), meant, "{side:?} {candidates:?}");
+        }
+    }
+
+    #[test]
+    fn a_position_that_was_made_later_is_another_one() {
+        let mut row = position(1, "opening", Direction::Long);
+        assert!(is_as_old(&row, 0), "nobody knows when it was made");
+        for (made_s, at_ms, expected) in [(100, 100_000, true), (101, 100_400, true), (102, 100_400, false)] {
+            row.created_at = Some(crate::domain::Wall::from_millis(made_s * 1_000));
+            assert_eq!(is_as_old(&row, at_ms), expected, "{made_s} {at_ms}");
         }
     }
 

@@ -43,6 +43,7 @@ pub(crate) fn position(id: i64, status: &str, direction: Direction) -> PositionR
         exchange_symbol_id: Some(77),
         status: status.to_owned(),
         direction,
+        created_at: None,
     }
 }
 
