@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::sync::Mutex;
 
-const CHECKS: [&str; 11] = [
+const CHECKS: [&str; 12] = [
     "table_is_truth",
     "ratio_is_exact",
     "nothing_from_bad_entries",
@@ -14,6 +14,7 @@ const CHECKS: [&str; 11] = [
     "every_frame_accounted",
     "faults_survived",
     "frames_are_audited",
+    "gaps_repaired",
     "orders_are_truth",
     "intents_follow",
     "memory_is_flat",
@@ -48,6 +49,17 @@ fn it_survives_its_own_faults() {
             assert!(report[latency][percentile].as_u64() > Some(0), "{latency} {percentile}: {report}");
         }
     }
+    // The first account's socket is deaf for seconds, and its orders go on: nobody hears of them, and all is there in the end.
+    assert_eq!(report["account_faults"]["silence"], 1, "{report}");
+    assert!(stderr.contains("        gap: account 1 heard nothing from "), "{stderr}");
+    assert!(stderr.contains("        repaired: the gap of account 1 that began "), "{stderr}");
+    assert_eq!(report["gaps_repaired"], report["gaps"], "{report}");
+    for number in ["recovered_events", "fills", "orders_repaired"] {
+        assert!(report[number].as_u64() > Some(0), "{number}: {report}");
+    }
+    let repair_ms = &report["break_to_repair_ms"];
+    assert!(repair_ms["p50"].as_u64() > Some(0) && repair_ms["max"].as_u64() >= repair_ms["p50"].as_u64(), "{report}");
+    assert_eq!(report["orders_in_gaps"], 0, "{report}");
     // A frame is sent before it is received, and audited behind its job.
     assert!(report["frame_to_audit_us"]["max"].as_u64() >= report["frame_to_job_us"]["p50"].as_u64(), "{report}");
     assert!(report["audit_rows"].as_u64() <= report["frames"].as_u64(), "doubles are no rows: {report}");
@@ -64,7 +76,12 @@ fn without_faults_nothing_breaks() {
         assert_eq!(report[faults], serde_json::json!({}), "{faults}");
     }
     assert!(report["frames"].as_u64() > Some(30), "{report}");
-    assert_eq!(report["orders_in_gaps"], 0, "a gap is before the first frame only: {report}");
+    assert_eq!(
+        (&report["gaps"], &report["gaps_repaired"]),
+        (&3.into(), &3.into()),
+        "one before each first frame: {report}"
+    );
+    assert_eq!((&report["recovered_events"], &report["orders_in_gaps"]), (&0.into(), &0.into()), "{report}");
 }
 
 #[test]
@@ -75,11 +92,20 @@ fn through_three_kills_the_ledgers_agree() {
     // Of each life there are frames, and each kill tears a gap into each of three accounts.
     assert!(report["frames"].as_u64() > Some(500), "{report}");
     assert!(report["gaps"].as_u64() >= Some(9), "{report}");
+    assert_eq!(report["gaps_repaired"], report["gaps"], "{report}");
+    assert!(report["recovered_events"].as_u64() > Some(0), "{report}");
     assert!(report["audit_rows"].as_u64() > Some(500), "{report}");
     assert!(report["orders_checked"].as_u64() > Some(30), "{report}");
     assert!(report["intents"].as_u64() > Some(30), "{report}");
     let named: Vec<&str> = report["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
-    let promised = ["table_is_truth", "frames_are_spooled", "frames_are_audited", "orders_are_truth", "intents_follow"];
+    let promised = [
+        "table_is_truth",
+        "frames_are_spooled",
+        "frames_are_audited",
+        "gaps_repaired",
+        "orders_are_truth",
+        "intents_follow",
+    ];
     assert_eq!(named, promised);
 }
 

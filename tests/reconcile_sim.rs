@@ -7,6 +7,7 @@ mod breaks;
 #[allow(dead_code, reason = "the daemon serves several promises")]
 #[path = "support/daemon_process.rs"]
 mod daemon_process;
+#[allow(dead_code, reason = "the rig serves several promises")]
 #[path = "reconcile_sim/rig.rs"]
 mod rig;
 #[path = "reconcile_sim/seeded.rs"]

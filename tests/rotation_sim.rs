@@ -98,6 +98,8 @@ impl World {
         settings.net.rest = std::array::from_fn(|_| Some(sim.rest_base()));
         settings.net.connect_file = folder.path().join("connects");
         settings.net.connects_per_window = 3_000;
+        // Nobody applies jobs here, so a reconcile would find that nothing was heard.
+        settings.user_data.reconcile = false;
         settings.user_data.url = sim.stream_base();
         settings.spool.folder = folder.path().join("spool");
         settings.store.url = SecretUrl::new(format!("sqlite:{}", path.display()));

@@ -246,6 +246,21 @@ pub struct SimArgs {
     /// Inject faults now and then
     #[arg(long)]
     pub faults: bool,
+    /// Inject the faults of this file, each at its time
+    #[arg(long, value_name = "FILE", conflicts_with = "faults")]
+    pub script: Option<PathBuf>,
+    /// Accounts that trade; their credentials are printed
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub accounts: u64,
+    /// Private frames per second of all accounts together
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub frames_per_second: u64,
+    /// Seconds after which the venue cuts a connection; Binance's are a day
+    #[arg(long, value_name = "S", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..))]
+    pub connection_life_s: u64,
+    /// Seconds that a listen key lives when nobody extends it; Binance's are an hour
+    #[arg(long, value_name = "S", default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub key_life_s: u64,
     /// Seed of market and faults: the same seed repeats the same run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -289,18 +304,23 @@ Starts a simulated exchange on loopback (real TLS, real WebSocket, about 950 sym
 embedded database in a temporary folder and a live page, whose address is printed first; and three accounts whose
 private streams go through spool and queue to the worker: audit rows, and orders of a simulated trading application, which
 have to hold what the exchange's hold in the end. Faults are injected meanwhile: cut and stalled connections,
-garbage, oversized frames, bad prices, dead listen keys. It ends in a ledger (sent, received, written, conflated,
-rejected by kind) and in checks of its own; exit code 0 if all hold, 1 if one does not.
+garbage, oversized frames, bad prices, dead listen keys, and a socket that is deaf for seconds while its account's orders
+live on. Each gap is shown when it is recorded and when it is repaired over REST; what is open at the end is waited for,
+90 s at most. It ends in a ledger (sent, received, written, conflated, rejected by kind) and in checks of its own; exit
+code 0 if all hold, 1 if one does not. The simulated exchange grants ten times the venue's REST weight, since it breaks
+connections every few seconds.
 
 --json prints one object: ok, seconds, seed, ticks, rows_written, commits, tick_to_commit_us {p50, p99, max}, frames, gaps,
-audit_rows, orders_checked, orders_in_gaps, intents, frame_to_job_us, frame_to_audit_us (from the exchange's socket to the
+gaps_repaired, recovered_events, break_to_repair_ms {p50, max}, fills, fills_recovered, audit_rows, orders_checked,
+orders_repaired (their last change was never heard), orders_in_gaps (open ones), intents, frame_to_job_us, frame_to_audit_us (from the exchange's socket to the
 acknowledgement behind the commit), event_to_audit_us (from the exchange's E), event_to_audit_outside_bursts_us, each
 {p50, p99, max}, burst_frames, rss_bytes, faults {kind: count}, account_faults, faults_named, ledger,
 checks [{name, ok, detail}].
 
 --kill is another demo: `kraite-streams run` as a process of its own, killed with SIGKILL three times, mid-tick and
 mid-frame, and started again. Then its spool and its tables are held against the simulator. --json prints ok, seconds,
-seed, kills, frames, gaps, covered, audit_rows, orders_checked, orders_in_gaps, intents, checks.";
+seed, kills, frames, gaps, gaps_repaired, recovered_events, break_to_repair_ms, fills, fills_recovered, covered,
+audit_rows, orders_checked, orders_repaired, orders_in_gaps, intents, checks.";
 
 /// What `prices --help` teaches.
 pub const PRICES: &str = "\
@@ -321,7 +341,9 @@ Stream the private events of all eligible accounts into the spool and onto the q
 Accounts come from the database (`kraite-streams accounts add` makes one); every minute the daemon looks who came, who went and
 whose key changed. Each account has a socket of its own. Every frame is in the on-disk spool before anything acts on it, and goes
 from there onto the queue of queue.url in Laravel's contract; while the queue is away, frames wait in the spool. Whatever
-could not be received lies in a gap record, on the queue and in stream_gaps.
+could not be received lies in a gap record, on the queue and in stream_gaps; with user_data.reconcile on, the account is
+then read over REST, and what nobody heard becomes jobs like the rest. Every user_data.sync_orders_s the orders of accounts
+with something to lose are compared (`sync-orders` does it once).
 
 SIGTERM or SIGINT ends it within 10 s; SIGHUP reads the settings again and looks for accounts.";
 
@@ -351,7 +373,20 @@ pub const SIM: &str = "\
 Run the exchange simulator alone, for any client.
 
 Serves Binance's mark-price stream and the instrument lists on loopback, over real TLS. Trust its authority with
---roots FILE and net.extra_roots = \"FILE\".";
+--roots FILE and net.extra_roots = \"FILE\". With --accounts N also listen keys, private streams and signed reads of N accounts
+that trade by themselves; their API keys, synthetic like everything here, are printed for `accounts add`.
+
+What goes wrong is yours to say. A line on standard input is injected at once:
+
+  account 0 cut                     the connections of one account, counted from 0
+  account 0 silence lasts=30s       half-open: nothing is read or written any more
+  account 0 numb_key                the listen key delivers nothing, and nobody says so
+  venue outage lasts=10s            everybody
+  venue stale_reads lag=2s          REST is behind the pushes
+  prices stall lasts=20s            the price stream
+
+Faults that need a live connection wait for one. `help` prints all of them with their ordinary parameters. --script FILE
+injects by time: lines like those with a time in front, since the start: 2500ms, 10s, 5m; # begins a comment.";
 
 /// What `check --help` teaches.
 pub const CHECK: &str = "\

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::limits::{ACCOUNT_ANSWER_MAX, LISTEN_KEY_ANSWER_MAX, LISTEN_KEY_WEIGHT};
+use crate::domain::limits::{ACCOUNT_ANSWER_MAX, LISTEN_KEY_ANSWER_MAX, LISTEN_KEY_WEIGHT, WEIGHT_LIMIT};
 use crate::domain::{Clock, Wall};
 use crate::exchange::binance::listen_key::{API_KEY_HEADER, KeyCall, listen_key_url, read_extension, read_listen_key};
 use crate::exchange::binance::server_time::SERVER_TIME_PATH;
@@ -67,15 +67,22 @@ impl ListenKeyRest for MeteredListenKeyRest {
         if let WeightPermit::At(at) = self.meter.permit(WeightClass::Keys, LISTEN_KEY_WEIGHT, now) {
             return Err(format!("the venue has banned this address for {} s", at.since(now.mono).as_secs() + 1));
         }
-        let answer = self.rest.ask(call, api_key)?;
+        let mut answer = self.rest.ask(call, api_key)?;
         let retry_after = answer.retry_after.as_deref();
         let refusal = match call {
             KeyCall::Create => read_listen_key(answer.status, &answer.body, retry_after).err(),
             KeyCall::Extend => read_extension(answer.status, &answer.body, retry_after).err(),
         };
         self.meter.handle_answer(answer.used_weight, refusal, self.clock.now());
+        answer.used_weight = answer.used_weight.map(|used| in_proportion(used, self.meter.status(now).limit));
         Ok(answer)
     }
+}
+
+/// What is used of `limit`, as the schedule of keys takes it: of [`WEIGHT_LIMIT`], whose shares its thresholds are.
+fn in_proportion(used: u32, limit: u32) -> u32 {
+    let used = u64::from(used) * u64::from(WEIGHT_LIMIT) / u64::from(limit.max(1));
+    u32::try_from(used).unwrap_or(u32::MAX)
 }
 
 /// Signed reads of accounts at one REST base.
@@ -129,5 +136,23 @@ impl ColumnCipher for LaravelColumns {
 
     fn seal(&self, text: &str) -> Result<Ciphertext, String> {
         self.0.encrypt(text).map(Ciphertext::new).map_err(|error| format!("cannot encrypt with APP_KEY: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn used_weight_is_told_as_a_share_of_the_limit_that_is_set() {
+        for (used, limit, told) in [
+            (1_000, 2_400, 1_000),
+            (1_140, 1_200, 2_280),
+            (1_920, 24_000, 192),
+            (u32::MAX, 200, u32::MAX),
+            (7, 0, 16_800),
+        ] {
+            assert_eq!(in_proportion(used, limit), told, "{used} of {limit}");
+        }
     }
 }

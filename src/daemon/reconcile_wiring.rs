@@ -6,7 +6,7 @@ use super::control_ports::BinanceAccountRest;
 use super::wiring::{self, BadSetting, bad};
 use crate::domain::Venue;
 use crate::domain::limits::ACCOUNT_READ_MAX;
-use crate::ops::status::{DriftStatus, ReconcileStatus, UserDataStatus, iso};
+use crate::ops::status::{DriftStatus, ReconcileStatus, RepairStatus, UserDataStatus, iso};
 use crate::ops::{RestClient, Settings};
 use crate::store::user_data::UserDataOptions;
 use crate::store::{SyncLease, WorkStore};
@@ -134,12 +134,21 @@ pub fn show(reconcile: &shown::ReconcileStatus, status: &mut UserDataStatus) {
         local: drift.local.clone(),
         venue: drift.venue.clone(),
     });
+    let repairs = reconcile.repairs.iter().map(|repair| RepairStatus {
+        account: repair.account,
+        started_at: repair.started_at.map(iso),
+        ended_at: iso(repair.ended_at),
+        reason: repair.reason.clone(),
+        recovered: repair.recovered,
+        closed_at: iso(repair.closed_at),
+    });
     status.reconcile = Some(ReconcileStatus {
         waiting: reconcile.waiting as u64,
         running: reconcile.running as u64,
         degraded: reconcile.degraded.len() as u64,
         switched_off: reconcile.switched_off as u64,
         gaps_closed: reconcile.gaps_closed,
+        repairs: repairs.collect(),
         recovered: reconcile.recovered,
         sync_rounds: reconcile.rounds,
         sync_round_ms: reconcile.round.map(|round| u64::try_from(round.as_millis()).unwrap_or(u64::MAX)),

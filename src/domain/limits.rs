@@ -363,6 +363,9 @@ pub const PROOF_WITHIN: Duration = Duration::from_secs(5);
 pub const GAP_MARGIN: Duration = Duration::from_secs(2);
 /// A stream that nobody read for this long had frames waiting that are older than [`GAP_MARGIN`] allows for.
 pub const HOLD_GAP_MIN: Duration = Duration::from_secs(1);
+/// An event of the venue's books that a live connection has not brought for this long is one that it will not bring: the
+/// venue's own delays are below a second, and the books are read twice within [`RECONCILE_CONFIRM_AFTER`].
+pub const MUTE_AFTER: Duration = Duration::from_secs(10);
 /// Frames recorded on a connection that is not proven, after which it is left: each costs a gap record.
 pub const UNPROVEN_FRAMES_MAX: u32 = 16;
 /// A loop is asked again after this when it has not taken up a reconnect.
@@ -664,6 +667,8 @@ pub const ACCOUNT_READ_MAX: Duration = Duration::from_secs(15);
 pub const ACCOUNT_ANSWER_MAX: u64 = 8 << 20;
 /// Drifted orders that are named in one status.
 pub const DRIFT_NAMED_MAX: usize = 50;
+/// Closed gaps that are named in one status: what somebody who looks wants to know of is the newest.
+pub const REPAIRS_NAMED_MAX: usize = 20;
 
 /// Weight of a usual reconcile: the lists (90), income (30), one symbol's histories, read twice in part (20), balances and
 /// positions again (10).

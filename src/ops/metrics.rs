@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::status::{LatencyUs, ReconcileStatus, Status, StreamState, WorkStatus, WriterState};
+use super::status::{LatencyUs, ReconcileStatus, Status, StreamState, UserDataStatus, WorkStatus, WriterState};
 
 /// The content type of [`render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -86,13 +86,45 @@ pub fn render(status: &Status) -> String {
         &[],
         writer.quarantined.len() as f64,
     );
-    if let Some(reconcile) = status.user_data.as_ref().and_then(|user_data| user_data.reconcile.as_ref()) {
-        render_reconcile(reconcile, &mut text);
+    if let Some(user_data) = &status.user_data {
+        render_user_data(user_data, &mut text);
     }
     if let Some(work) = &status.work {
         render_work(work, &mut text);
     }
     text.0
+}
+
+fn render_user_data(user_data: &UserDataStatus, text: &mut Exposition) {
+    for (name, help, value) in [
+        ("kraite_accounts", "Accounts that are to be streamed.", user_data.accounts),
+        ("kraite_accounts_live", "Of these, subscribed and proven.", user_data.live),
+        ("kraite_spool_bytes", "Bytes of the spool.", user_data.spool_bytes),
+        ("kraite_spool_records_behind", "Records written and not yet on the queue.", user_data.behind),
+    ] {
+        text.one(name, "gauge", help, &[], value as f64);
+    }
+    for (name, help, count) in [
+        ("kraite_account_frames_total", "Private frames recorded.", user_data.frames),
+        ("kraite_account_gaps_total", "Gap records.", user_data.gaps),
+        ("kraite_jobs_total", "Jobs pushed.", user_data.jobs),
+        (
+            "kraite_queue_rewinds_total",
+            "Times that the queue had lost its jobs and was filled again.",
+            user_data.rewinds,
+        ),
+        (
+            "kraite_queue_left_out_total",
+            "Records that a refill left out: they were applied before.",
+            user_data.left_out,
+        ),
+        ("kraite_spool_poisoned_total", "Records in quarantine: no job can be made of them.", user_data.poisoned),
+    ] {
+        text.one(name, "counter", help, &[], count as f64);
+    }
+    if let Some(reconcile) = &user_data.reconcile {
+        render_reconcile(reconcile, text);
+    }
 }
 
 fn render_reconcile(reconcile: &ReconcileStatus, text: &mut Exposition) {
@@ -105,6 +137,7 @@ fn render_reconcile(reconcile: &ReconcileStatus, text: &mut Exposition) {
         ("kraite_rest_weight_used", "REST weight of the last minute.", reconcile.weight_used),
         ("kraite_rest_weight_limit", "REST weight that a minute has.", reconcile.weight_limit),
         ("kraite_rest_banned_seconds", "How long the venue has banned this address.", reconcile.banned_s),
+        ("kraite_rest_held_seconds", "How long a 429 holds reconciles.", reconcile.held_s),
     ] {
         text.one(name, "gauge", help, &[], value as f64);
     }
@@ -138,6 +171,8 @@ fn render_work(work: &WorkStatus, text: &mut Exposition) {
         ("kraite_work_intents_total", "Intents written.", work.intents),
         ("kraite_work_intents_pushed_total", "Intents pushed onto the application's queue.", work.intents_pushed),
         ("kraite_work_audit_deleted_total", "Audit rows that retention has deleted.", work.audit_deleted),
+        ("kraite_work_intents_deleted_total", "Intents that retention has deleted.", work.intents_deleted),
+        ("kraite_work_decisions_deleted_total", "Decisions that retention has deleted.", work.decisions_deleted),
         ("kraite_work_leases_lost_total", "Times that the lease was lost.", work.leases_lost),
         ("kraite_work_put_aside_total", "Bodies that are no jobs, put aside at the queue.", work.put_aside),
     ] {
@@ -226,7 +261,11 @@ mod tests {
         status.stream.entries.insert("accepted".to_owned(), 12_345_678);
         status.fault_kinds.insert("oversized".to_owned(), 3);
         status.writer.tick_to_commit_us = Some(LatencyUs { p50: 31_000, p99: 60_000, max: 1_250_000 });
-        status.work = Some(WorkStatus { failed: 2, oldest_ms: 1_500, ..WorkStatus::default() });
+        status.work = Some(WorkStatus { failed: 2, oldest_ms: 1_500, intents_deleted: 4, ..WorkStatus::default() });
+        let reconcile =
+            ReconcileStatus { gaps_closed: 3, recovered: 14, weight_used: 480, ..ReconcileStatus::default() };
+        status.user_data =
+            Some(UserDataStatus { left_out: 6, reconcile: Some(reconcile), ..UserDataStatus::default() });
         let text = render(&status);
         let (mut name, mut heads) = ("", 0);
         for line in text.lines() {
@@ -243,7 +282,7 @@ mod tests {
                 assert!(value.parse::<f64>().is_ok(), "{line}");
             }
         }
-        assert_eq!(heads, 42);
+        assert_eq!(heads, 66);
         for line in [
             "kraite_stream_entries_total{kind=\"accepted\"} 12345678",
             "kraite_tick_to_commit_seconds{quantile=\"0.99\"} 0.06",
@@ -251,6 +290,12 @@ mod tests {
             "kraite_stream_fault_kinds_total{kind=\"oversized\"} 3",
             "kraite_stream_live 0",
             "kraite_work_failed_jobs_total 2",
+            "kraite_work_intents_deleted_total 4",
+            "kraite_work_decisions_deleted_total 0",
+            "kraite_queue_left_out_total 6",
+            "kraite_gaps_closed_total 3",
+            "kraite_events_recovered_total 14",
+            "kraite_rest_weight_used 480",
             "kraite_work_oldest_seconds 1.5",
             "kraite_work_shadow_mode 1",
         ] {

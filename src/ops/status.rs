@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use self::prices::price_line;
 pub use self::prices::{LastFault, MapStatus, StreamState, StreamStatus, WriterState, WriterStatus};
 use self::user_data::user_data_line;
-pub use self::user_data::{AccountStatus, DriftStatus, ReconcileStatus, USER_DATA_ROLE, UserDataStatus};
+pub use self::user_data::{AccountStatus, DriftStatus, ReconcileStatus, RepairStatus, USER_DATA_ROLE, UserDataStatus};
 use self::work::work_line;
 pub use self::work::{HeldLaneStatus, WORK_ROLE, WorkStatus};
 use crate::domain::{Layer, Mono, Wall};

@@ -82,7 +82,10 @@ impl Server {
         let account = &mut accounts.list[index];
         let next = *account.faults.front()?;
         // A key dies, and a door shuts, whether anybody listens or not.
-        let at_once = matches!(next, AccountFault::ExpireKey { .. } | AccountFault::RefuseUpgrades { .. });
+        let at_once = matches!(
+            next,
+            AccountFault::ExpireKey { .. } | AccountFault::NumbKey | AccountFault::RefuseUpgrades { .. }
+        );
         let sockets = account.sockets.clone();
         let mut is_live = |id: &u64| {
             self.connections.get_mut(id).is_some_and(|one| is_struck_by(one, index, account, &self.rules, now))
@@ -102,6 +105,7 @@ impl Server {
             AccountFault::RefuseUpgrades { status, lasts } => {
                 self.shared.accounts.lock().list[index].refuses_until = (now.mono.plus(lasts), status);
             }
+            AccountFault::NumbKey => self.shared.accounts.lock().list[index].keys.numb_active(),
             AccountFault::Flood { frames } => {
                 let parcels = self.produce(index, What::Flood(frames as usize), now);
                 self.deliver(index, &parcels, now);
@@ -148,7 +152,7 @@ impl Server {
         }
         for id in sockets {
             let Some(mut connection) = self.connections.remove(&id) else { continue };
-            connection.pump();
+            connection.pump(now.mono);
             match fault {
                 AccountFault::Cut => {
                     self.finish(connection, ended_by(fault));
@@ -169,6 +173,7 @@ impl Server {
                     connection.half_open = Some(fault);
                     connection.deadline = (now.mono.plus(lasts), ended_by(fault));
                 }
+                AccountFault::Deaf { lasts } => connection.deaf_until = now.mono.plus(lasts),
                 _ => {}
             }
             if let Some(side) = connection.websocket().and_then(|side| side.private_mut()) {
@@ -209,6 +214,7 @@ impl Server {
                     self.finish(connection, Ending::VenueFault(fault));
                 }
             }
+            VenueFault::StaleReads { lag } => self.shared.accounts.lock().config.reads.lag = lag,
             _ => {}
         }
     }

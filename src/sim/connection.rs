@@ -81,6 +81,8 @@ pub(super) struct Connection {
     pub(super) asleep_until: Mono,
     /// The fault that made the socket half-open.
     pub(super) half_open: Option<AccountFault>,
+    /// Nothing is read before this, though it is written.
+    pub(super) deaf_until: Mono,
     /// An upgrade that is answered later.
     pub(super) delayed: Option<Box<Request>>,
     /// It is cut when it gets older.
@@ -127,6 +129,7 @@ impl Connection {
             inbox: Vec::new(),
             asleep_until: Mono::ZERO,
             half_open: None,
+            deaf_until: Mono::ZERO,
             delayed: None,
             lives_until,
             timer: Mono::NEVER,
@@ -206,7 +209,10 @@ impl Connection {
 
     /// When it wants to be looked at.
     pub(super) fn due(&self) -> Mono {
-        let due = self.deadline.0.min(self.lives_until);
+        let mut due = self.deadline.0.min(self.lives_until);
+        if self.deaf_until != Mono::ZERO {
+            due = due.min(self.deaf_until);
+        }
         if self.asleep_until != Mono::ZERO {
             return due.min(self.asleep_until);
         }
@@ -298,7 +304,7 @@ impl Connection {
     /// Ends with `farewell` once everything owed is in the socket; nothing more is queued by others.
     pub(super) fn leave(&mut self, farewell: Farewell) {
         if farewell.polite {
-            self.pump();
+            self.pump(Mono::NEVER);
             self.filler = 0;
             self.tls.send_close_notify();
             self.collect();
@@ -311,16 +317,24 @@ impl Connection {
         self.filler = len;
     }
 
-    /// Queues what the WebSocket has to say, unless a frame is half-way in.
-    pub(super) fn pump(&mut self) {
+    /// Queues what the WebSocket has to say, unless a frame is half-way in. On a connection that lags it waits like events.
+    pub(super) fn pump(&mut self, now: Mono) {
         if self.filler > 0 || self.is_broken || self.farewell.is_some() {
             return;
         }
         if let Phase::WebSocket(side) = &mut self.phase {
             let bytes = side.take_outbox();
-            if !bytes.is_empty() {
-                self.queue(&bytes);
+            if bytes.is_empty() {
+                return;
             }
+            let is_closing = side.is_closing();
+            if !is_closing
+                && let Some(private) = side.private_mut()
+                && let Some(due) = private.holds_words_until(now)
+            {
+                return private.hold(due, None, bytes);
+            }
+            self.queue(&bytes);
         }
     }
 
@@ -328,7 +342,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(super) fn write(&mut self, delivered: &mut Vec<(u64, Mark)>) -> Result<(), Ending> {
+    pub(super) fn write(&mut self, now: Mono, delivered: &mut Vec<(u64, Mark)>) -> Result<(), Ending> {
         loop {
             if self.is_flushed() {
                 self.out.clear();
@@ -344,7 +358,7 @@ impl Connection {
                 self.filler -= len;
                 self.queue(&[b' '; FILLER_CHUNK][..len as usize]);
                 if self.filler == 0 {
-                    self.pump();
+                    self.pump(now);
                 }
             }
             match self.socket.write(&self.out[self.out_start..]) {

@@ -275,36 +275,51 @@ impl Script {
 
     /// This script and faults of `accounts` accounts, each in a seeded order of its own: those that a client survives within
     /// seconds. The first second and the last quarter (three seconds at least) stay clean.
+    ///
+    /// A client needs seconds to find out what it missed in a break, so breaks of one account leave it the time. The first
+    /// account's first one is a socket that is deaf for seconds, while its orders live on.
     #[must_use]
     pub fn with_accounts(self, seconds: u64, seed: u64, accounts: usize) -> Self {
         const EACH: Duration = Duration::from_millis(1_500);
+        const DEAF_MAX: Duration = Duration::from_secs(3);
+        const BREAK_EVERY: Duration = Duration::from_secs(6);
         let total = Duration::from_secs(seconds);
         let end = total.saturating_sub((total / 4).max(Duration::from_secs(3)));
+        // A reconcile that begins with the account's first connection has been through by then, if there is the time.
+        let start = Duration::from_secs(1);
+        let first_break = start + (end.saturating_sub(start) / 3).min(Duration::from_secs(4));
         let mut random = Random::from_seed(seed ^ 0x00ac_c007);
         let mut steps = Vec::new();
         for account in 0..accounts {
-            let mut faults = [
+            let mut breaks = [
                 AccountFault::Cut,
                 AccountFault::Close,
                 AccountFault::HalfFrame,
                 AccountFault::Garbage,
-                AccountFault::Malformed,
                 AccountFault::Oversize,
-                AccountFault::Flood { frames: 500 },
                 AccountFault::ExpireKey { notice: ExpiryNotice::Number },
+            ];
+            let mut others = [
+                AccountFault::Malformed,
+                AccountFault::Flood { frames: 500 },
                 AccountFault::Duplicate,
                 AccountFault::Replay,
                 AccountFault::Reorder,
                 AccountFault::Stall { lasts: Duration::from_millis(500) },
             ];
-            shuffle(&mut faults, &mut random);
-            // Not all at the same moment.
-            let mut at = Duration::from_secs(1) + EACH * account as u32 / accounts as u32;
-            for fault in faults.into_iter().cycle() {
-                if at + EACH > end {
-                    break;
+            shuffle(&mut breaks, &mut random);
+            shuffle(&mut others, &mut random);
+            let deaf = AccountFault::Silence { lasts: DEAF_MAX.min(total / 5) };
+            let mut breaks = (account == 0).then_some(deaf).into_iter().chain(breaks.into_iter().cycle());
+            let mut others = others.into_iter().cycle();
+            let (mut at, mut next_break) = (start + EACH * account as u32 / accounts as u32, first_break);
+            while at + EACH <= end {
+                let is_break = at + EACH > next_break;
+                let fault = if is_break { breaks.next() } else { others.next() };
+                if is_break {
+                    next_break = at + BREAK_EVERY;
                 }
-                steps.push((at, fault.on(account)));
+                steps.extend(fault.map(|fault| (at, fault.on(account))));
                 at += EACH;
             }
         }
@@ -379,6 +394,12 @@ mod tests {
                 assert_eq!(times.is_empty(), seconds < 6, "{seconds} s, account {account}");
                 let clean_from = Duration::from_secs((seconds * 3 / 4).min(seconds.saturating_sub(3)));
                 assert!(times.iter().all(|(at, _)| (Duration::from_secs(1)..clean_from).contains(at)), "{times:?}");
+                let gentle = ["malformed", "flood", "duplicate", "replay", "reorder", "stall"];
+                let breaks: Vec<_> = times.iter().filter(|(_, fault)| !gentle.contains(fault)).collect();
+                assert_eq!(breaks.is_empty(), seconds < 6, "{times:?}");
+                assert_eq!(breaks.first().is_some_and(|(_, fault)| *fault == "silence"), account == 0 && seconds >= 6);
+                let apart = breaks.windows(2).all(|two| two[1].0 - two[0].0 >= Duration::from_millis(4_500));
+                assert!(apart, "no time for a reconcile: {breaks:?}");
             }
             assert!(accounts < 2 || seconds < 6 || of(0) != of(1));
         }

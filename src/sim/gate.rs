@@ -176,7 +176,7 @@ impl Gate {
             VenueFault::RateLimit { lasts } => self.limited_until = now.plus(lasts),
             VenueFault::RestErrors { status, lasts } => self.broken = Some((now.plus(lasts), status)),
             VenueFault::Reads { fault, lasts } => self.reads = Some((now.plus(lasts), fault)),
-            VenueFault::RefuseConnects { .. } | VenueFault::Outage { .. } => {}
+            VenueFault::RefuseConnects { .. } | VenueFault::Outage { .. } | VenueFault::StaleReads { .. } => {}
         }
     }
 

@@ -164,7 +164,7 @@ impl Server {
         for &(id, stream) in receivers {
             let Some(mut connection) = self.connections.remove(&id) else { continue };
             if connection.takes_data(now.mono) {
-                connection.pump();
+                connection.pump(now.mono);
                 self.queue_frame(&mut connection, stream, body, record, fault, now);
             }
             match self.flush(&mut connection, now) {
@@ -277,7 +277,7 @@ impl Server {
         }
         for id in targets {
             let Some(mut connection) = self.connections.remove(&id) else { continue };
-            connection.pump();
+            connection.pump(now.mono);
             if at_door || kind == FaultKind::Cut {
                 self.finish(connection, Ending::Fault(kind));
                 continue;
@@ -326,7 +326,7 @@ pub(super) fn go_away(connection: &mut Connection, ending: Ending, now: Now) {
         side.close(CloseCode::Away, "going away");
     }
     connection.deadline = (now.mono.plus(CLOSE_MAX), ending);
-    connection.pump();
+    connection.pump(now.mono);
 }
 
 /// Random bytes where a frame, or a TLS record, should start; nothing can follow them.
@@ -360,7 +360,7 @@ pub(super) fn flood_pings(connection: &mut Connection, rules: &Rules, now: Now) 
     for at in 0..PINGS_OF_A_FLOOD {
         side.ping(format!("flood {} {at}", now.mono.as_nanos()).into_bytes(), rules, now.mono);
     }
-    connection.pump();
+    connection.pump(now.mono);
     PINGS_OF_A_FLOOD as u64
 }
 

@@ -7,7 +7,7 @@
 //! it is an independent check, and a fault is a frame that no library would write.
 //!
 //! - [`Simulator::start`] gives a [`SimHandle`]: address, root certificate, [`SimHandle::inject`], [`SimHandle::ledger`].
-//! - [`fault`] lists what can go wrong; a [`Script`] spreads it over a run.
+//! - [`fault`] lists what can go wrong; a [`Script`] spreads it over a run. All of it can be written as text ([`vocabulary`]).
 //! - [`ledger`] says what reached the socket to the last byte, and so what a table must hold in the end.
 //! - `private` is the other half: accounts, listen keys, order lives, and [`AccountLedger`], which knows what became of each
 //!   frame of each account.
@@ -23,6 +23,7 @@ mod connection;
 pub mod cross_listing;
 mod door;
 pub mod fault;
+mod fault_text;
 mod framing;
 mod gate;
 mod http;
@@ -59,6 +60,7 @@ use crate::domain::limits::SIM_QUEUE_MAX;
 
 pub use cross_listing::CrossListing;
 pub use fault::{FaultKind, Script};
+pub use fault_text::{FaultTextError, vocabulary};
 pub use gate::{ConnectLimit, ConnectRefusal, WeightLimit};
 pub use ledger::{ConnectionLedger, Ending, Ledger};
 pub use listing::{Counts, Listed};

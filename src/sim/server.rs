@@ -108,6 +108,7 @@ impl Server {
             private: PrivateRules {
                 spellings: config.accounts.spellings,
                 lists_unknown_keys: config.accounts.lists_unknown_keys,
+                lists_dead_keys: config.accounts.lists_dead_keys,
             },
         };
         let private_rules = Rules { messages_per_second: config.accounts.messages_per_second, ..rules };
@@ -327,13 +328,14 @@ impl Server {
             return Ok(());
         }
         let mut plain = std::mem::take(&mut self.plain);
-        let end = connection.read(&mut plain);
+        let is_deaf = now.mono < connection.deaf_until;
+        let end = if is_deaf { ReadEnd::Drained } else { connection.read(&mut plain) };
         if connection.farewell.is_none() {
             self.handle_plain(connection, &plain, now);
         }
         plain.clear();
         self.plain = plain;
-        connection.pump();
+        connection.pump(now.mono);
         connection.release(now);
         let flushed = self.flush(connection, now);
         match end {
@@ -351,7 +353,7 @@ impl Server {
         }
         let mut delivered = Vec::new();
         let before = connection.written();
-        let written = connection.write(&mut delivered);
+        let written = connection.write(now.mono, &mut delivered);
         if connection.written() > before {
             self.note_sign_of_life(connection, now);
         }

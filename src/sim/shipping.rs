@@ -127,7 +127,7 @@ impl Server {
             }
             // Of events that it does not want it gets no half, but its end.
             if half.is_some() || is_filtered {
-                connection.pump();
+                connection.pump(now.mono);
                 let frame = half.unwrap_or_default();
                 connection.queue(&frame[..frame.len() / 2]);
                 connection.leave(Farewell { ending, polite: false });
@@ -142,7 +142,7 @@ impl Server {
     fn hand_out(&mut self, account: &mut Account, index: usize, parcels: &[Parcel], dying: bool, now: Now) {
         for id in &account.sockets.clone() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            connection.pump();
+            connection.pump(now.mono);
             for parcel in parcels {
                 let wrapped = wrap(connection, index, parcel, account, &self.rules, dying, now);
                 match (wrapped, parcel.number) {

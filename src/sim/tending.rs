@@ -50,6 +50,9 @@ impl Server {
         if connection.asleep_until != Mono::ZERO && now.mono >= connection.asleep_until {
             connection.asleep_until = Mono::ZERO;
         }
+        if now.mono >= connection.deaf_until {
+            connection.deaf_until = Mono::ZERO;
+        }
         let rules = self.rules;
         if let (Phase::WebSocket(side), Mono::ZERO) = (&mut connection.phase, connection.asleep_until) {
             if side.is_pong_overdue(now.mono) {
@@ -64,9 +67,11 @@ impl Server {
         self.step(id, now);
     }
 
-    /// Whether a connection neither reads nor writes.
+    /// Whether a connection does not read, for longer than a moment.
     pub(super) fn is_asleep(&self, id: u64) -> bool {
-        self.connections.get(&id).is_some_and(|connection| connection.asleep_until == Mono::NEVER)
+        self.connections
+            .get(&id)
+            .is_some_and(|connection| connection.asleep_until == Mono::NEVER || connection.deaf_until != Mono::ZERO)
     }
 
     /// The client has given up on a half-open socket.

@@ -319,7 +319,7 @@ impl WebSocketSide {
                 Value::Null
             }),
             "LIST_SUBSCRIPTIONS" => match &mut self.private {
-                Some(private) => Some(json!(private.listed(rules))),
+                Some(private) => Some(json!(private.listed(rules, whose))),
                 None => Some(json!(self.subscriptions)),
             },
             "SET_PROPERTY" => match (request["params"][0].as_str(), request["params"][1].as_bool()) {
@@ -412,7 +412,7 @@ mod tests {
             ping_interval: Duration::from_secs(180),
             pong_deadline: Duration::from_secs(600),
             messages_per_second: 10,
-            private: PrivateRules { spellings: Spellings::default(), lists_unknown_keys: false },
+            private: PrivateRules { spellings: Spellings::default(), lists_unknown_keys: false, lists_dead_keys: true },
         };
         let mut side = WebSocketSide::new(Route::Market, true, Vec::new(), &rules, Mono::ZERO);
         let at = |s| Mono::ZERO.plus(Duration::from_secs(s));

@@ -8,6 +8,7 @@
 //! Silence is counted from the last sign of life that is certain: for a broken connection the last frame, for a dead key the
 //! last proof that the key was good, each earlier by [`GAP_MARGIN`]. So a gap never begins later than the truth.
 
+mod mute;
 mod rotation;
 mod silence;
 mod state;
@@ -118,6 +119,8 @@ pub struct Account {
     heard: Option<Wall>,
     /// The last time that the key was certain to be good.
     confirmed: Option<Wall>,
+    /// The newest event that the account's live socket brought; `None`: none yet.
+    brought: Option<Wall>,
     silence: Option<Silence>,
     /// Gaps to be recorded, before anything that follows.
     gaps: VecDeque<Gap>,
@@ -165,6 +168,7 @@ impl Account {
             absent: EventSet::default(),
             heard: None,
             confirmed: None,
+            brought: None,
             silence,
             gaps: VecDeque::with_capacity(2),
             unproven: 0,
@@ -214,7 +218,7 @@ impl Account {
         if self.key.replace(news.key).is_some() {
             self.go_silent("key", true, now);
         }
-        self.be_silent_since(news.replaced);
+        self.be_replaced_since(news.replaced);
         if self.is_open {
             self.go_elsewhere(Pace::Now, now);
         } else {
@@ -422,10 +426,13 @@ impl Account {
                 self.end_pause(now);
                 self.heard = Some(now.wall);
                 if is_event {
-                    self.confirmed = Some(now.wall);
+                    (self.confirmed, self.brought) = (Some(now.wall), Some(now.wall));
                 }
             }
-            Phase::Verifying { .. } if is_event && self.reconnect.is_none() => self.go_live(now),
+            Phase::Verifying { .. } if is_event && self.reconnect.is_none() => {
+                self.go_live(now);
+                self.brought = Some(now.wall);
+            }
             _ => {
                 self.unproven += 1;
                 // While another socket is on its way this one is left soon enough.

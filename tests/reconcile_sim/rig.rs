@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use kraite_streams::domain::{Decimal, Wall};
 use kraite_streams::exchange::binance::fact::OrderFact;
 use kraite_streams::sim::{
@@ -42,11 +44,17 @@ impl Rig {
     #[track_caller]
     pub fn start(count: usize, seed: u64, frames_per_second: f64, settings: &[&str]) -> Rig {
         let accounts = AccountsConfig { count, frames_per_second, trades_unheard: true, ..AccountsConfig::default() };
-        let weight = WeightLimit { per_minute: 100_000, ..WeightLimit::default() };
-        Rig::start_with(SimConfig { seed, accounts, connects: None, weight, ..SimConfig::default() }, settings)
+        Rig::start_on(SimConfig { seed, accounts, ..SimConfig::default() }, settings)
     }
 
-    /// The same with another simulator; the address's weight is the simulator's.
+    /// The same on a simulator of one's own, whose limits of connects and weight are lifted.
+    #[track_caller]
+    pub fn start_on(config: SimConfig, settings: &[&str]) -> Rig {
+        let weight = WeightLimit { per_minute: 100_000, ..WeightLimit::default() };
+        Rig::start_with(SimConfig { connects: None, weight, ..config }, settings)
+    }
+
+    /// The same with the simulator's own limits; its weight is the address's.
     #[track_caller]
     pub fn start_with(config: SimConfig, settings: &[&str]) -> Rig {
         let weight = format!("net.rest_weight = {}", config.weight.per_minute);
@@ -109,7 +117,7 @@ impl Rig {
                          exchange_order_id, is_algo, quantity, price) VALUES (?1, ?2, ?3, 'NEW', 'NEW', ?4, ?5, '1', '1')",
                         (
                             position,
-                            format!("{id}-{client_id}"),
+                            format!("{id}-{exchange_id}-{client_id}"),
                             if is_algo { "STOP-MARKET" } else { "MARKET" },
                             exchange_id.to_string(),
                             is_algo,
@@ -184,6 +192,22 @@ impl Rig {
         }
     }
 
+    /// Waits until every account's first gap, which its start is, has its outcome.
+    #[track_caller]
+    pub fn wait_first_gaps(&mut self) {
+        let count = self.sim.accounts().len();
+        let deadline = Instant::now() + RECONCILED_WITHIN;
+        loop {
+            let gaps = self.gaps().0;
+            let done = (1..=count as i64).all(|id| gaps.iter().any(|gap| gap.account == id && gap.outcome.is_some()));
+            if done {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the starts are not reconciled: {gaps:#?}\n{}", self.log());
+            self.place_for(Duration::from_millis(200));
+        }
+    }
+
     /// Asks until there is nothing to complain of.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, complaints: impl Fn(&Rig) -> Vec<String>) {
@@ -244,7 +268,8 @@ impl Rig {
                 rows.iter().partition(|text| text.ends_with(r#""recovered":true}"#));
             let mine: Vec<_> = gaps.iter().filter(|gap| gap.account == id).map(|gap| gap.bounds).collect();
             let ledger = self.sim.account_ledger(account.index);
-            let verdict = ledger.judge(frames.iter().map(|text| text.as_bytes()), &mine);
+            let frames: Vec<Vec<u8>> = frames.into_iter().map(|text| recorded_bytes(text)).collect();
+            let verdict = ledger.judge(frames.iter().map(Vec::as_slice), &mine);
             if !verdict.is_clean() {
                 complaints.push(format!(
                     "account {id}: {} frames neither audited nor in a gap, {} foreign, {} out of order",
@@ -366,4 +391,10 @@ fn uncovered<'g>(frame: &FrameEntry, ledger: &AccountLedger, gaps: impl Iterator
     let sessions: Vec<_> = ledger.sessions.iter().filter(|session| is_near(session.spoken_at)).collect();
     let of_account: Vec<_> = gaps.filter(|gap| is_near(gap.bounds.0) || is_near(gap.bounds.1)).collect();
     format!("{frame:?}\ndelivered: {deliveries:?}\nsessions: {sessions:#?}\ngaps: {of_account:?}")
+}
+
+/// The bytes that were recorded: of a frame that is no JSON they stand in base64.
+fn recorded_bytes(payload: &str) -> Vec<u8> {
+    let coded = payload.strip_prefix("{\"raw_base64\":\"").and_then(|rest| rest.strip_suffix("\"}"));
+    coded.map_or_else(|| payload.as_bytes().to_vec(), |coded| BASE64.decode(coded).unwrap())
 }

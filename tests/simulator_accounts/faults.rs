@@ -280,3 +280,73 @@ fn faults_wait_for_a_connection_and_come_one_by_one() {
     sim.run_life(0, LifeKind::Filled);
     assert!(names(&[text(&mut socket)])[0].starts_with("ORDER"));
 }
+
+#[test]
+fn a_deaf_connection_delivers_and_reads_nothing() {
+    let fault = AccountFault::Deaf { lasts: Duration::from_millis(1_500) };
+    let (sim, mut socket, ..) = struck(fault);
+    let started = Instant::now();
+    socket.send(Message::Ping("heard?".into())).unwrap();
+    sim.run_life(0, LifeKind::Leverage);
+    assert!(text(&mut socket).contains("ACCOUNT_CONFIG_UPDATE"));
+    assert!(matches!(socket.read(), Ok(Message::Pong(_))));
+    assert!(started.elapsed() >= Duration::from_millis(1_200), "{:?}", started.elapsed());
+    // A client that gives up is not waited for.
+    let (sim, socket, ..) = struck(AccountFault::Deaf { lasts: Duration::MAX });
+    drop(socket);
+    wait_account(&sim, 0, "its end", |ledger| ledger.sessions[0].ended.is_some());
+}
+
+#[test]
+fn on_a_lagging_connection_replies_come_behind_the_events_before_them() {
+    let delay = Duration::from_millis(700);
+    let sim = start(quiet());
+    let (mut socket, _) = listen(&sim, 0);
+    sim.inject(AccountFault::Lag { delay }.on(0));
+    sim.sync();
+    let started = Instant::now();
+    sim.run_life(0, LifeKind::Leverage);
+    sim.sync();
+    socket.send(Message::Text(r#"{"method":"LIST_SUBSCRIPTIONS","id":9}"#.into())).unwrap();
+    socket.send(Message::Ping("late".into())).unwrap();
+    assert!(text(&mut socket).contains("ACCOUNT_CONFIG_UPDATE"));
+    assert!(text(&mut socket).contains("\"id\":9"));
+    assert!(matches!(socket.read(), Ok(Message::Pong(_))));
+    assert!(started.elapsed() >= delay);
+}
+
+#[test]
+fn a_numb_key_is_in_order_in_all_but_events() {
+    let sim = start(quiet());
+    let (mut socket, key) = listen(&sim, 0);
+    sim.inject(AccountFault::NumbKey.on(0));
+    sim.run_life(0, LifeKind::Leverage);
+    assert_eq!(listed(&mut socket).len(), 10);
+    let api_key = &sim.accounts()[0].api_key;
+    let put = super::private_client::request(&sim, "PUT", "/fapi/v1/listenKey", Some(api_key));
+    assert_eq!(put.key(), key);
+    let (mut other, fresh) = listen(&sim, 0);
+    assert_ne!(fresh, key);
+    sim.run_life(0, LifeKind::Leverage);
+    text(&mut other);
+    assert!(drain(&mut socket, SOON).is_empty());
+    assert_eq!(sim.account_ledger(0).missed_count(Missed::DeadKey), 1);
+}
+
+#[test]
+fn a_key_that_is_changed_without_grace_is_unknown_at_once() {
+    for lists_dead_keys in [true, false] {
+        let sim = start(super::private_client::with(|accounts| accounts.lists_dead_keys = lists_dead_keys));
+        let (mut socket, key) = listen(&sim, 0);
+        sim.inject(AccountFault::RotateKey { grace: Duration::ZERO }.on(0));
+        let api_key = &sim.accounts()[0].api_key;
+        let put = super::private_client::request(&sim, "PUT", "/fapi/v1/listenKey", Some(api_key));
+        assert_ne!(put.key(), key);
+        // What was asked for while it lived is a matter of the setting; what is asked for now is not.
+        assert_eq!(!listed(&mut socket).is_empty(), lists_dead_keys);
+        let mut late = open(&sim, &format!("/private/ws?listenKey={key}&events={EVENTS}"));
+        assert_eq!(listed(&mut late), [""; 0]);
+        sim.run_life(0, LifeKind::Leverage);
+        assert!(drain(&mut socket, SOON).is_empty());
+    }
+}

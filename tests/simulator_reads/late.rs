@@ -6,7 +6,7 @@ use kraite_streams::exchange::binance::account_answers::{
     AnswerError, read_algo_order, read_algo_orders, read_order, read_orders, read_positions,
 };
 use kraite_streams::exchange::binance::signed::{AccountRead, From};
-use kraite_streams::sim::{LifeKind, ReadRules};
+use kraite_streams::sim::{LifeKind, ReadRules, VenueFault};
 
 use super::rig::{PATIENCE, now_ms, quiet, start};
 
@@ -14,9 +14,9 @@ const LAG: Duration = Duration::from_millis(1_500);
 
 #[test]
 fn lists_show_the_state_before_a_push_until_the_lag_is_over() {
-    let mut config = quiet();
-    config.accounts.reads.lag = LAG;
-    let venue = start(config);
+    let venue = start(quiet());
+    venue.sim.inject(VenueFault::StaleReads { lag: LAG });
+    venue.sim.sync();
     let begun = Instant::now();
     venue.sim.run_life(0, LifeKind::Market);
     venue.sim.sync();

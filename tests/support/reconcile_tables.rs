@@ -69,10 +69,10 @@ fn gaps_of_accounts_that_are_not_streamed_are_told_apart(store: &mut WorkStore, 
         waiting.iter().map(|gaps| (gaps.account_id, gaps.standing)).collect()
     };
     rig.sql(
-        "UPDATE accounts SET is_active = true, binance_api_key = 'k', binance_api_secret = 's' WHERE id IN (101, 102)",
+        "UPDATE accounts SET is_active = '1', binance_api_key = 'k', binance_api_secret = 's' WHERE id IN (101, 102)",
     );
     assert_eq!(standing(store), [(101, Standing::Streamed), (102, Standing::Streamed)]);
-    rig.sql("UPDATE accounts SET is_active = false WHERE id = 101");
+    rig.sql("UPDATE accounts SET is_active = '0' WHERE id = 101");
     rig.sql("UPDATE accounts SET deleted_at = CURRENT_TIMESTAMP WHERE id = 102");
     assert_eq!(standing(store), [(101, Standing::SwitchedOff), (102, Standing::Removed)]);
     let verdict =
@@ -81,7 +81,7 @@ fn gaps_of_accounts_that_are_not_streamed_are_told_apart(store: &mut WorkStore, 
     assert_eq!(store.run(|tables| tables.give_up_gaps(102, &verdict)).unwrap(), 0);
     assert_eq!(standing(store), [(101, Standing::SwitchedOff)]);
     assert_eq!(rig.one("SELECT outcome FROM stream_gaps WHERE id = 9002").as_deref(), Some("account_removed"));
-    rig.sql("UPDATE accounts SET is_active = true, deleted_at = NULL WHERE id IN (101, 102)");
+    rig.sql("UPDATE accounts SET is_active = '1', deleted_at = NULL WHERE id IN (101, 102)");
 }
 
 fn exposed_accounts_and_their_orders_are_found(store: &mut WorkStore, rig: &mut dyn Rig) {
@@ -121,6 +121,8 @@ fn exposed_accounts_and_their_orders_are_found(store: &mut WorkStore, rig: &mut 
         orders.iter().map(|local| (local.order.id, local.symbol.as_str(), local.order.is_algo)).collect();
     assert_eq!(shown, [(8_001, "BTCUSDT", false), (8_002, "BTCUSDT", true)]);
     assert_eq!(store.run(|tables| tables.working_orders(101, never, 1)).unwrap().len(), 1);
+    // A table of an application has no default for it.
+    rig.sql("UPDATE orders SET created_at = CURRENT_TIMESTAMP WHERE id = 8004");
     let all = store.run(|tables| tables.working_orders(101, Wall::default(), 10)).unwrap();
     let ids: Vec<i64> = all.iter().map(|local| local.order.id).collect();
     assert_eq!(ids, [8_001, 8_002, 8_004], "the answer to a placement may have been lost");

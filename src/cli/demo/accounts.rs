@@ -112,6 +112,11 @@ impl PrivateHalf {
         Ok(PrivateHalf { role, work, database: database(folder), rows })
     }
 
+    /// The database row of each of the simulator's accounts.
+    pub fn rows(&self) -> &[u64] {
+        &self.rows
+    }
+
     /// What the role shows.
     pub fn status(&self, now: Now) -> UserDataStatus {
         self.role.status(now)
@@ -138,11 +143,13 @@ impl PrivateHalf {
         if status.live < ACCOUNTS as u64 {
             complaints.push(format!("only {} of {ACCOUNTS} accounts are live", status.live));
         }
-        let applied = work.applied - work.gaps;
-        if status.frames != applied || applied != report.frames.frames + work.duplicates {
+        let recovered = self.work.commits.lock().recovered;
+        let applied = (work.applied - work.gaps).saturating_sub(recovered);
+        let rows = report.frames.frames + report.repairs.recovered;
+        if status.frames != applied || applied + recovered != rows + work.duplicates {
             complaints.push(format!(
-                "{} frames went into the spool, {applied} were applied: {} rows and {} doubles",
-                status.frames, report.frames.frames, work.duplicates
+                "{} frames went into the spool, {applied} and {recovered} recovered events were applied: {rows} rows and {} doubles",
+                status.frames, work.duplicates
             ));
         }
         if report.frames.frames == 0 {

@@ -22,6 +22,8 @@ pub enum Check {
     FaultsSurvived,
     /// Each private frame is one audit row, in order per account, or lies inside a gap. Broken by losing every tenth job
     FramesAreAudited,
+    /// Each gap is repaired, and each fill of the exchange is audited once, heard or recovered. Broken by taking the reconcile away
+    GapsRepaired,
     /// The application's orders hold what the exchange's do. Broken by an allowlist without TRADE
     OrdersAreTruth,
     /// Intents follow from what happened to orders, none is doubled and none is missing. Broken by switching them off
@@ -32,7 +34,7 @@ pub enum Check {
 
 impl Check {
     /// All of them, in the order of the report.
-    pub const ALL: [Check; 11] = [
+    pub const ALL: [Check; 12] = [
         Check::TableIsTruth,
         Check::RatioIsExact,
         Check::NothingFromBadEntries,
@@ -41,6 +43,7 @@ impl Check {
         Check::EveryFrameAccounted,
         Check::FaultsSurvived,
         Check::FramesAreAudited,
+        Check::GapsRepaired,
         Check::OrdersAreTruth,
         Check::IntentsFollow,
         Check::MemoryIsFlat,
@@ -57,6 +60,7 @@ impl Check {
             Check::EveryFrameAccounted => "every_frame_accounted",
             Check::FaultsSurvived => "faults_survived",
             Check::FramesAreAudited => "frames_are_audited",
+            Check::GapsRepaired => "gaps_repaired",
             Check::OrdersAreTruth => "orders_are_truth",
             Check::IntentsFollow => "intents_follow",
             Check::MemoryIsFlat => "memory_is_flat",

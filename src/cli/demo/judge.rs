@@ -58,6 +58,7 @@ impl Evidence<'_> {
                     Check::EveryFrameAccounted => self.every_frame_accounted(),
                     Check::FaultsSurvived => self.faults_survived(),
                     Check::FramesAreAudited => self.audit.frames_are_audited(),
+                    Check::GapsRepaired => self.audit.gaps_are_repaired(self.with_faults),
                     Check::OrdersAreTruth => self.audit.orders_are_truth(),
                     Check::IntentsFollow => self.audit.intents_follow(),
                     Check::MemoryIsFlat => self.memory_is_flat(),

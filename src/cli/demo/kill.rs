@@ -4,12 +4,11 @@
 //! opens the dead daemon's spool itself: each frame that the exchange delivered is a record, or lies inside a gap record; each is
 //! one audit row too, in order; orders and prices hold what the exchange's do. The trading application lives on in the parent.
 
+mod daemon;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,15 +16,16 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use serde::Serialize;
 
+use self::daemon::{Daemon, write_settings};
 use super::accounts::{self, ACCOUNTS, PrivateReport, Recorded};
 use super::audit_report::{self, AuditReport};
 use super::check::{Check, Verdict};
-use super::orders::ALLOWLIST;
-use super::report::CheckReport;
+use super::gap_story::GapStory;
+use super::report::{CheckReport, RepairTimes};
 use super::stage::{self, Folder, database, system};
 use super::truth;
 use super::view::View;
-use super::{LOOK_EVERY, SETTLE_MAX};
+use super::{LOOK_EVERY, REPAIRED_MAX, SETTLE_MAX};
 use crate::cli::args::DemoArgs;
 use crate::cli::exit::{CommandError, Exit};
 use crate::cli::out;
@@ -33,9 +33,9 @@ use crate::domain::time::SystemClock;
 use crate::domain::{Clock, Random};
 use crate::ops::signals::Signal;
 use crate::ops::status::StreamState;
-use crate::ops::{Settings, Signals, Status};
+use crate::ops::{Signals, Status};
 use crate::sim::bot::{Bot, Intents};
-use crate::sim::{AccountFault, AccountsConfig, SimConfig, SimHandle, Simulator};
+use crate::sim::{AccountFault, AccountsConfig, SimHandle, Simulator};
 use crate::spool::Kind;
 use crate::spool::view::SpoolView;
 use crate::store::sqlite::SqliteStore;
@@ -52,7 +52,6 @@ const LIVE_MAX: Duration = Duration::from_secs(60);
 const MOMENT_MAX: Duration = Duration::from_secs(5);
 /// From one look for that moment to the next.
 const MOMENT_LOOK: Duration = Duration::from_micros(500);
-const SETTINGS: &str = "kraite-streams.toml";
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -63,9 +62,15 @@ struct Report {
     kills: u32,
     frames: u64,
     gaps: u64,
+    gaps_repaired: u64,
+    recovered_events: u64,
+    break_to_repair_ms: RepairTimes,
+    fills: u64,
+    fills_recovered: u64,
     covered: u64,
     audit_rows: u64,
     orders_checked: u64,
+    orders_repaired: u64,
     orders_in_gaps: u64,
     intents: u64,
     checks: Vec<CheckReport>,
@@ -80,12 +85,14 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
         demo.pause(life)?;
         let moment = if kill % 2 == 0 { demo.wait_mid_burst()? } else { demo.wait_mid_tick()? };
         daemon.kill().map_err(system)?;
-        demo.view.say(&format!("killed process {} {moment}", daemon.child.id()));
+        demo.tell_gaps()?;
+        demo.view.say(&format!("killed process {} {moment}", daemon.id()));
     }
     let mut daemon = Daemon::start(demo.folder.path()).map_err(system)?;
     demo.wait_live(&mut daemon)?;
     demo.pause(life)?;
     let table = demo.settle(&mut daemon)?;
+    demo.tell_gaps()?;
     // The last life is ended the same way: what was written is all there is.
     daemon.kill().map_err(system)?;
     let spool = demo.judge_spool().map_err(system)?;
@@ -110,6 +117,7 @@ struct KillDemo {
     rows: Vec<u64>,
     bot: Bot,
     folder: Folder,
+    gaps: GapStory,
 }
 
 impl KillDemo {
@@ -124,8 +132,8 @@ impl KillDemo {
             has_application: true,
             ..AccountsConfig::default()
         };
-        let sim = Simulator::start(SimConfig { seed, accounts, ..SimConfig::default() }).map_err(system)?;
-        let settings = stage::settings(&sim, folder.path())?;
+        let sim = Simulator::start(stage::exchange_config(seed, accounts)).map_err(system)?;
+        let settings = stage::settings(&sim, folder.path(), None)?;
         stage::prepare(&sim, &settings, folder.path(), None)?;
         let rows = accounts::add_accounts(&sim, &settings)?;
         write_settings(folder.path(), &settings).map_err(system)?;
@@ -135,7 +143,17 @@ impl KillDemo {
         let bot = bot.map_err(system)?;
         let mut view = View::new();
         view.say(&format!("seed {seed}; a daemon of its own for {ACCOUNTS} accounts and prices, killed {KILLS} times"));
-        Ok(KillDemo { clock, signals, view, seed, sim, rows, bot, folder })
+        Ok(KillDemo { clock, signals, view, seed, sim, rows, bot, folder, gaps: GapStory::default() })
+    }
+
+    /// What the tables have of gaps that was not told yet.
+    fn tell_gaps(&mut self) -> Result<(), CommandError> {
+        let store = SqliteStore::open(&database(self.folder.path()))?;
+        let now = self.clock.now().wall;
+        for line in self.gaps.news(&store, &self.sim, &self.rows, now)? {
+            self.view.say(&line);
+        }
+        Ok(())
     }
 
     /// Waits; a signal ends the demo.
@@ -213,6 +231,18 @@ impl KillDemo {
         if let Some(error) = failed {
             return Err(error.into());
         }
+        // What is still open then is a failure, which the judge of the tables names.
+        let mut failed = None;
+        self.wait(REPAIRED_MAX, LOOK_EVERY, || match store.held_gaps() {
+            Ok(gaps) => gaps.iter().all(|gap| gap.outcome.is_some()),
+            Err(error) => {
+                failed = Some(error);
+                true
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         // Two statuses a second apart that say the same: nothing is on its way to the spool, or from there to the tables.
         let mut before = None;
         self.wait(SETTLE_MAX, Duration::from_millis(1_100), || {
@@ -235,16 +265,17 @@ impl KillDemo {
     }
 
     /// Reads the dead daemon's spool from its beginning and holds it against the exchange's ledgers.
-    fn judge_spool(&self) -> io::Result<PrivateReport> {
+    fn judge_spool(&self) -> io::Result<SpoolReport> {
         let spool = SpoolView::open(&self.folder.path().join("spool"))?;
         let mut all: BTreeMap<u64, Recorded> = BTreeMap::new();
-        let mut bad = None;
+        let (mut bad, mut recovered) = (None, 0);
         spool.read(0, |record| {
             let recorded = all.entry(record.account.0).or_default();
             match record.kind {
                 Kind::Frame => recorded.frames.push(record.payload.to_vec()),
                 Kind::Gap => bad = recorded.push_gap(record.payload).err().or(bad.take()),
-                Kind::Liveness | Kind::Recovered => {}
+                Kind::Recovered => recovered += 1,
+                Kind::Liveness => {}
             }
             ControlFlow::Continue(())
         })?;
@@ -256,7 +287,7 @@ impl KillDemo {
         if damaged > 0 {
             report.complaints.push(format!("{damaged} bytes between the spool's records cannot be read"));
         }
-        Ok(report)
+        Ok(SpoolReport { frames: report, recovered })
     }
 
     /// Holds the dead daemon's tables against the exchange.
@@ -269,22 +300,31 @@ impl KillDemo {
         Ok(report)
     }
 
-    fn report(&self, table: CheckReport, spool: PrivateReport, audit: &AuditReport) -> Report {
-        let PrivateReport { complaints, delivered, distinct, frames, gaps, covered, .. } = spool;
+    fn report(&self, table: CheckReport, spool: SpoolReport, audit: &AuditReport) -> Report {
+        let SpoolReport {
+            frames: PrivateReport { complaints, delivered, distinct, frames, gaps, covered, .. },
+            recovered,
+        } = spool;
         let detail = complaints.first().map_or_else(
             || {
                 format!(
                     "{distinct} of {delivered} distinct frames delivered are in the spool, in order per account; {covered} \
-                     frames missing, each inside one of {gaps} gaps"
+                     frames missing, each inside one of {gaps} gaps; {recovered} records of recovered events"
                 )
             },
             |first| format!("{} complaints, the first: {first}", complaints.len()),
         );
         // Each kill leaves a gap for each account, or it was no kill of a live daemon.
-        let ok = complaints.is_empty() && frames > 0 && gaps >= u64::from(KILLS) * ACCOUNTS as u64;
+        let repairs = &audit.repairs;
+        // What became an audit row was in the spool before.
+        let ok = complaints.is_empty()
+            && frames > 0
+            && recovered >= repairs.recovered
+            && gaps >= u64::from(KILLS) * ACCOUNTS as u64;
         let mut checks = vec![table, CheckReport { name: "frames_are_spooled", ok, detail }];
         for (check, judge) in [
             (Check::FramesAreAudited, AuditReport::frames_are_audited as fn(&AuditReport) -> (bool, String)),
+            (Check::GapsRepaired, |audit| audit.gaps_are_repaired(true)),
             (Check::OrdersAreTruth, AuditReport::orders_are_truth),
             (Check::IntentsFollow, AuditReport::intents_follow),
         ] {
@@ -297,10 +337,16 @@ impl KillDemo {
             seed: self.seed,
             kills: KILLS,
             frames,
-            gaps,
+            gaps: repairs.gaps,
+            gaps_repaired: repairs.repaired,
+            recovered_events: repairs.recovered,
+            break_to_repair_ms: repairs.break_to_repair_ms,
+            fills: repairs.fills,
+            fills_recovered: repairs.fills_recovered,
             covered,
             audit_rows: audit.frames.frames,
             orders_checked: audit.orders.checked,
+            orders_repaired: audit.orders.repaired,
             orders_in_gaps: audit.orders.in_gaps,
             intents: audit.orders.intents_total(),
             checks,
@@ -308,76 +354,9 @@ impl KillDemo {
     }
 }
 
-/// The daemon's process; killed when dropped.
-struct Daemon {
-    child: Child,
-    folder: PathBuf,
-}
-
-impl Daemon {
-    fn start(folder: &Path) -> io::Result<Daemon> {
-        let log = File::options().create(true).append(true).open(folder.join("log"))?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--settings", SETTINGS, "run"])
-            .current_dir(folder)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        Ok(Daemon { child, folder: folder.to_owned() })
-    }
-
-    /// What this very process wrote into its status file last.
-    fn status(&self) -> Option<Status> {
-        Status::read(&self.folder.join("status.json")).ok().filter(|status| status.pid == self.child.id())
-    }
-
-    fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    /// SIGKILL, and its end.
-    fn kill(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // One that is dead already is what was wanted.
-        let _ = self.kill();
-    }
-}
-
-/// The settings that differ from the defaults, as an operator writes them.
-fn write_settings(folder: &Path, settings: &Settings) -> io::Result<()> {
-    let text = |path: &Path| format!("{:?}", path.display().to_string());
-    let mut lines = vec![
-        "ops.status_file = \"status.json\"".to_owned(),
-        "ops.status_interval_s = 1".to_owned(),
-        "ops.page = \"off\"".to_owned(),
-        format!("store.url = {:?}", settings.store.url.expose()),
-        format!("prices.url = {:?}", settings.prices.url),
-        format!("user_data.url = {:?}", settings.user_data.url),
-        format!("user_data.discovery_s = {}", settings.user_data.discovery.as_secs()),
-        format!("user_data.liveness_mark_s = {}", settings.user_data.liveness_mark.as_secs()),
-        format!("user_data.binance.dispatched_executions = {:?}", ALLOWLIST.join(", ")),
-        format!("work.threads = {}", settings.work.threads),
-        format!("spool.folder = {}", text(&settings.spool.folder)),
-        format!("net.connect_file = {}", text(&settings.net.connect_file)),
-        format!("net.weight_file = {}", text(&settings.net.weight_file)),
-        format!("user_data.reconcile = {:?}", if settings.user_data.reconcile { "on" } else { "off" }),
-    ];
-    lines.extend(settings.net.extra_roots.as_deref().map(|roots| format!("net.extra_roots = {}", text(roots))));
-    for venue in crate::domain::Venue::ALL {
-        let base = settings.net.rest_base(venue).unwrap_or_default();
-        lines.push(format!("net.rest_{} = {base:?}", venue.canonical()));
-    }
-    fs::write(folder.join(SETTINGS), lines.join("\n") + "\n")
+/// What the spool holds.
+struct SpoolReport {
+    frames: PrivateReport,
+    /// Records of recovered events: what a killed daemon had recovered is found again by the next, and then it stands here twice.
+    recovered: u64,
 }

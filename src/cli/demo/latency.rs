@@ -47,7 +47,7 @@ pub fn measure(sim: &SimHandle, rows: &[u64], commits: &Commits) -> FrameLatenci
             *at_once.entry(frame.event_ms).or_default() += 1;
         }
         for (frame, sent) in ledger.frames.iter().zip(sent) {
-            let (Some(committed), Some(sent)) = (commits.get(&(*row, frame.hash)), sent) else { continue };
+            let (Some(committed), Some(sent)) = (commits.frames.get(&(*row, frame.hash)), sent) else { continue };
             let event = Wall::from_millis(frame.event_ms);
             let is_burst = at_once[&frame.event_ms] > BURST_FRAMES;
             burst_frames += u64::from(is_burst);

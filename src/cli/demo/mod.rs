@@ -8,10 +8,12 @@
 mod accounts;
 mod audit_report;
 pub(crate) mod check;
+mod gap_story;
 mod judge;
 mod kill;
 mod latency;
 mod orders;
+mod repairs;
 mod report;
 mod saboteur;
 mod stage;
@@ -37,10 +39,11 @@ use crate::domain::{Clock, Mono, Random};
 use crate::ops::signals::Signal;
 use crate::ops::status::{RateMeter, rss_bytes};
 use crate::ops::{Signals, Status};
-use crate::sim::{Ledger, Script, SimConfig, SimHandle, Simulator};
+use crate::sim::{Ledger, Script, SimHandle, Simulator};
 use crate::store::sqlite::SqliteStore;
 use accounts::{FAULTS_WITHIN, PrivateHalf};
 use audit_report::AuditReport;
+use gap_story::GapStory;
 use judge::Evidence;
 use report::{CheckReport, Percentiles, Report};
 use saboteur::{Saboteur, Watch};
@@ -53,6 +56,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const FAULTS_MAX: Duration = Duration::from_secs(30);
 /// How long the end may take: prices frozen, last tick delivered, written, compared.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
+/// How long gaps that are open at the end have until they are repaired: a minute's REST weight may be used up, and is then
+/// waited for.
+const REPAIRED_MAX: Duration = Duration::from_secs(90);
 /// How long frames are counted in the quiet end.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -73,9 +79,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CommandError> {
 
     let folder = Folder::create().map_err(|error| CommandError::new(Exit::CantCreate, error.to_string()))?;
     let seed = args.seed.map_or_else(super::seed, Ok)?;
-    let sim = Simulator::start(SimConfig { seed, accounts: accounts::config(args.seconds), ..SimConfig::default() })
-        .map_err(system)?;
-    let settings = settings(&sim, folder.path())?;
+    let sim = Simulator::start(stage::exchange_config(seed, accounts::config(args.seconds))).map_err(system)?;
+    let settings = settings(&sim, folder.path(), args.break_check)?;
     prepare(&sim, &settings, folder.path(), args.break_check)?;
     let watch = Arc::new(Watch::default());
     let mut random = Random::from_seed(seed);
@@ -148,6 +153,7 @@ struct Looks {
     future_stamps: Vec<String>,
     rss_warm: u64,
     shown_at: Option<Mono>,
+    gaps: GapStory,
     ticks: RateMeter,
 }
 
@@ -196,6 +202,9 @@ impl Demo<'_> {
         self.status.user_data = Some(self.private.status(now));
         self.status.work = Some(self.private.work_status(now));
         self.shown.show(&self.status);
+        for line in self.looks.gaps.news(&self.store, &self.sim, self.private.rows(), now.wall)? {
+            self.view.say(&line);
+        }
         let ticks_per_s = self.looks.ticks.rate(self.watch.ticks.load(Ordering::Relaxed), now.mono);
         let ledger = self.sim.ledger();
         let injected = ledger.faults_total();
@@ -290,9 +299,15 @@ impl Demo<'_> {
                 max: writer.tick_to_commit_us.max,
             },
             frames: user_data.frames,
-            gaps: audit.frames.gaps,
+            gaps: audit.repairs.gaps,
+            gaps_repaired: audit.repairs.repaired,
+            recovered_events: audit.repairs.recovered,
+            break_to_repair_ms: audit.repairs.break_to_repair_ms,
+            fills: audit.repairs.fills,
+            fills_recovered: audit.repairs.fills_recovered,
             audit_rows: audit.frames.frames,
             orders_checked: audit.orders.checked,
+            orders_repaired: audit.orders.repaired,
             orders_in_gaps: audit.orders.in_gaps,
             intents: audit.orders.intents_total(),
             frame_to_job_us: user_data.frame_to_job_us.map_or_else(Percentiles::default, |us| Percentiles {
@@ -331,12 +346,15 @@ impl Demo<'_> {
         if !self.sim.wait_delivered(most) {
             self.view.say("frames of the exchange's accounts are still under way");
         }
-        let deadline = self.clock.now().mono.plus(most);
+        let began = self.clock.now().mono;
         loop {
             let report = self.private.judge(&self.sim, self.clock.now())?;
-            if report.is_clean() || self.clock.now().mono >= deadline {
+            let elapsed = self.clock.now().mono.since(began);
+            let bound = if report.repairs.open.is_empty() || is_broken { most } else { REPAIRED_MAX };
+            if report.is_clean() || elapsed >= bound {
                 return Ok(report);
             }
+            self.look(Duration::from_secs(self.args.seconds) + elapsed)?;
             self.wait(LOOK_EVERY)?;
         }
     }

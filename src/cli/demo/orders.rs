@@ -1,8 +1,8 @@
 //! The application's orders held against the exchange's books, and intents against both: an arithmetic of its own, so that
 //! the worker's rules are not their own judge.
 //!
-//! An order is compared where the worker has heard its last frame. The others have lost it in a gap, which
-//! [`hold_against`](super::accounts::hold_against) sees to; they are counted.
+//! An order is compared where the worker has heard its last frame, or every gap of its account is repaired. The others have lost
+//! it in an open gap, which [`hold_against`](super::accounts::hold_against) sees to; they are counted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -26,7 +26,9 @@ pub struct OrderReport {
     pub checked: u64,
     /// Of those: algo orders.
     pub algo: u64,
-    /// Orders whose last frame lies in a gap.
+    /// Orders compared, and equal, though nobody has heard their last frame.
+    pub repaired: u64,
+    /// Orders whose last frame lies in a gap that is open: not compared.
     pub in_gaps: u64,
     /// Orders of other people at the exchange.
     pub foreign: u64,
@@ -59,14 +61,17 @@ pub struct Evidence<'a> {
     pub intents: &'a [HeldIntent],
     /// Hashes of the frames that are audited, by the account's row.
     pub audited: &'a HashMap<u64, HashSet<u128>>,
+    /// Accounts that have an open gap, by their rows.
+    pub open_gaps: &'a HashSet<u64>,
 }
 
 /// An order of the application beside its truth.
 struct Pair<'a> {
     held: &'a HeldOrder,
     end: End,
-    /// The worker has heard all that matters.
+    /// The worker has heard all that matters, or a reconcile has told it.
     is_told: bool,
+    is_heard: bool,
 }
 
 /// What a row has to hold.
@@ -98,8 +103,9 @@ pub fn judge(evidence: &Evidence<'_>) -> OrderReport {
         let (id, end) = truth_of(held, &books[index]);
         let last = id.and_then(|id| newest[index].get(&(held.is_algo, id)));
         let audited = evidence.audited.get(&evidence.rows[index]);
-        let is_told = last.is_none_or(|hash| audited.is_some_and(|audited| audited.contains(hash)));
-        let pair = Pair { held, end, is_told };
+        let is_heard = last.is_none_or(|hash| audited.is_some_and(|audited| audited.contains(hash)));
+        let is_told = is_heard || !evidence.open_gaps.contains(&evidence.rows[index]);
+        let pair = Pair { held, end, is_told, is_heard };
         compare(&pair, id, &mut report);
         pairs.push(pair);
     }
@@ -112,6 +118,17 @@ pub fn judge(evidence: &Evidence<'_>) -> OrderReport {
     report.foreign = books.iter().map(|book| book.orders.values().filter(of_others).count() as u64).sum();
     judge_intents(evidence.intents, &pairs, &mut report);
     report
+}
+
+/// The application's orders that ended between these moments, ms since 1970; and of these, how many have their status.
+pub fn ended_within(book: &AccountBook, held: &[HeldOrder], (from_ms, to_ms): (i64, i64)) -> (u64, u64) {
+    let ended = held.iter().filter(|held| !held.is_algo).filter_map(|held| {
+        let order =
+            book.orders.values().find(|order| order.algo_id.is_none() && order.client_id == held.client_order_id)?;
+        let is_ended = !order.is_open() && (from_ms..=to_ms).contains(&order.updated_ms);
+        is_ended.then(|| order_end(order, held).status == held.status)
+    });
+    ended.fold((0, 0), |(ended, right), is_right| (ended + 1, right + u64::from(is_right)))
 }
 
 /// The hash of the newest frame that tells of each order: of an algo order its own events count, not its real order's.
@@ -169,7 +186,7 @@ fn algo_end(truth: &AlgoTruth) -> End {
 }
 
 fn compare(pair: &Pair<'_>, id: Option<u64>, report: &mut OrderReport) {
-    let Pair { held, end, is_told } = pair;
+    let Pair { held, end, is_told, is_heard } = pair;
     let mut wrong = |text: String| report.wrong.push(format!("{} {} {text}", held.kind, held.client_order_id));
     let units = |text: &Option<String>| text.as_deref().and_then(scaled);
     // Nothing from a stream touches these, whatever was missed.
@@ -194,6 +211,7 @@ fn compare(pair: &Pair<'_>, id: Option<u64>, report: &mut OrderReport) {
         return wrong(format!("({}) holds price {:?}, the exchange's is {price}", held.status, held.prices.0));
     }
     report.checked += 1;
+    report.repaired += u64::from(!is_heard);
     report.algo += u64::from(held.is_algo);
 }
 

@@ -25,13 +25,25 @@ pub struct Report {
     pub tick_to_commit_us: Percentiles,
     /// Private frames that went into the spool, doubles too.
     pub frames: u64,
-    /// Gaps that became jobs.
+    /// Gaps of streams, each a row of `stream_gaps`.
     pub gaps: u64,
-    /// Rows of `api_data_stream`.
+    /// Of these: with an outcome.
+    pub gaps_repaired: u64,
+    /// Events that nobody had heard and that became jobs all the same.
+    pub recovered_events: u64,
+    /// From the last moment of surely listening to the gap's outcome.
+    pub break_to_repair_ms: RepairTimes,
+    /// Fills of the exchange, and of these the recovered ones; each is one audit row.
+    pub fills: u64,
+    /// As above.
+    pub fills_recovered: u64,
+    /// Rows of `api_data_stream` that frames became.
     pub audit_rows: u64,
     /// Orders of the application that were compared with the exchange's, and hold the same.
     pub orders_checked: u64,
-    /// Orders whose last frame lies in a gap: not compared.
+    /// Of these: orders whose last frame nobody has heard.
+    pub orders_repaired: u64,
+    /// Orders whose last frame lies in a gap that is still open: not compared.
     pub orders_in_gaps: u64,
     /// Workflows that were asked for.
     pub intents: u64,
@@ -66,6 +78,15 @@ pub struct Percentiles {
     pub p50: u64,
     /// 99 of 100.
     pub p99: u64,
+    /// The largest.
+    pub max: u64,
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RepairTimes {
+    /// Median.
+    pub p50: u64,
     /// The largest.
     pub max: u64,
 }
@@ -130,8 +151,18 @@ impl Report {
             format!("        rejected   {}", counted(&ledger.rejected)),
             format!("        refused    {}", counted(&ledger.frames_refused)),
             format!(
-                "        accounts   {} frames became {} audit rows, {} gaps; {} orders compared, {} in gaps; {} intents",
-                self.frames, self.audit_rows, self.gaps, self.orders_checked, self.orders_in_gaps, self.intents
+                "        accounts   {} frames became {} audit rows; {} orders compared, {} in open gaps; {} intents",
+                self.frames, self.audit_rows, self.orders_checked, self.orders_in_gaps, self.intents
+            ),
+            format!(
+                "        gaps       {} of {} repaired: {} events recovered, {} of {} fills among them; {} orders that changed \
+                 unheard are right",
+                self.gaps_repaired,
+                self.gaps,
+                self.recovered_events,
+                self.fills_recovered,
+                self.fills,
+                self.orders_repaired
             ),
             format!("faults  injected   {}", counted(&self.faults)),
             format!("        named      {}", counted(&self.faults_named)),
@@ -144,6 +175,11 @@ impl Report {
                 "{}   (the owner's measure: 100 ms; without {} frames in bursts)",
                 latency("  outside of bursts", &self.event_to_audit_outside_bursts_us),
                 self.burst_frames
+            ),
+            format!(
+                "break to repair      p50 {:.1} s, max {:.1} s",
+                self.break_to_repair_ms.p50 as f64 / 1e3,
+                self.break_to_repair_ms.max as f64 / 1e3
             ),
             format!("memory               {:.1} MB, the simulator included", self.rss_bytes as f64 / 1e6),
             String::new(),

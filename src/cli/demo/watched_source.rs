@@ -17,14 +17,29 @@ use crate::spool::Kind;
 /// Under `--break frames_are_audited`, one in so many frames is lost.
 const DROPPED_ONE_IN: u64 = 10;
 
-/// When the first job of a frame was acknowledged, by the account's row and the frame's hash.
-pub type Commits = Arc<Mutex<HashMap<(u64, u128), Wall>>>;
+/// What was acknowledged.
+#[derive(Debug, Default)]
+pub struct Acknowledged {
+    /// When the first job of a frame was, by the account's row and the frame's hash.
+    pub frames: HashMap<(u64, u128), Wall>,
+    /// Jobs of events that a reconcile has recovered: nothing has brought them, so they have no time under way.
+    pub recovered: u64,
+}
+
+/// The same, shared.
+pub type Commits = Arc<Mutex<Acknowledged>>;
+
+/// A job in the worker's hands.
+enum Held {
+    Frame(u64, u128),
+    Recovered,
+}
 
 /// A source in front of the source.
 pub struct WatchedSource {
     inner: InProcessSource,
     reader: JobReader,
-    hands: HashMap<u64, (u64, u128)>,
+    hands: HashMap<u64, Held>,
     commits: Commits,
     clock: Arc<dyn Clock>,
     drops: bool,
@@ -52,13 +67,18 @@ impl JobSource for WatchedSource {
         self.inner.reserve(max, wait, into)?;
         let mut lost = Vec::new();
         for job in &into[known..] {
-            let frame = self.reader.read(&job.body).ok().filter(|view| view.kind == Kind::Frame.as_str());
-            let Some(view) = frame else { continue };
+            let Ok(view) = self.reader.read(&job.body) else { continue };
+            if view.kind == Kind::Recovered.as_str() {
+                self.hands.insert(job.ticket, Held::Recovered);
+            }
+            if view.kind != Kind::Frame.as_str() {
+                continue;
+            }
             self.seen += 1;
             if self.drops && self.seen.is_multiple_of(DROPPED_ONE_IN) {
                 lost.push(job.ticket);
             } else {
-                self.hands.insert(job.ticket, (view.account, frame_hash(view.raw)));
+                self.hands.insert(job.ticket, Held::Frame(view.account, frame_hash(view.raw)));
             }
         }
         into.retain(|job| !lost.contains(&job.ticket));
@@ -69,8 +89,11 @@ impl JobSource for WatchedSource {
         self.inner.ack(tickets)?;
         let now = self.clock.now().wall;
         let mut commits = self.commits.lock();
-        for frame in tickets.iter().filter_map(|ticket| self.hands.remove(ticket)) {
-            commits.entry(frame).or_insert(now);
+        for held in tickets.iter().filter_map(|ticket| self.hands.remove(ticket)) {
+            match held {
+                Held::Frame(account, hash) => drop(commits.frames.entry((account, hash)).or_insert(now)),
+                Held::Recovered => commits.recovered += 1,
+            }
         }
         Ok(())
     }

@@ -64,6 +64,32 @@ function latency(us) {
   return us ? `p50 ${ms(us.p50)}, p99 ${ms(us.p99)}, max ${ms(us.max)}` : "–";
 }
 
+function showAccounts(on) {
+  at("accounts").hidden = !on;
+  if (!on) return;
+  const net = on.reconcile;
+  const lines = [
+    ["live", `${count(on.live)} of ${count(on.accounts)}`],
+    ["frames", `${count(on.frames)}, ${count(on.jobs)} jobs, ${count(on.behind)} behind`],
+    ["gaps", net
+      ? `${count(on.gaps)} recorded, ${count(net.gaps_closed)} closed, ${count(net.recovered)} events recovered`
+      : `${count(on.gaps)} recorded; nobody here closes them`],
+  ];
+  if (net) {
+    lines.push(["being closed", `${count(net.running)} accounts are read, ${count(net.waiting)} wait, ${count(net.degraded)} degraded, ${count(net.switched_off)} switched off before`]);
+    lines.push(["safety net", `${count(net.sync_rounds)} rounds, ${count(net.drifted)} orders had drifted`]);
+    lines.push(["REST weight", `${count(net.weight_used)} of ${count(net.weight_limit)} in the last minute`]);
+    lines.push(["venue's clock", net.venue_ahead_ms === null ? "not asked yet" : `${(net.venue_ahead_ms / 1e3).toFixed(1)} s ahead of this machine's`]);
+  }
+  rows("private", lines);
+  // Those that are not well come first, so that none is cut off.
+  const streams = on.streams.slice().sort((one, other) => !!other.degraded - !!one.degraded);
+  rows("streams", streams.slice(0, 100).map((one) =>
+    [`${one.id} ${one.name}`, words(one.phase), count(one.frames), count(one.gaps), one.degraded || "–"]));
+  rows("repairs", (net ? net.repairs : []).slice().reverse().map((one) =>
+    [one.account, one.started_at || "the beginning", one.ended_at, words(one.reason), count(one.recovered), one.closed_at]));
+}
+
 function showWork(work) {
   at("work").hidden = !work;
   if (!work) return;
@@ -79,23 +105,6 @@ function showWork(work) {
     ["reservation to commit", latency(work.reserve_to_commit_us)],
   ]);
   rows("held", work.held.map((lane) => [lane.account === null ? "no job of ours" : lane.account, lane.since, lane.jobs, lane.why]));
-}
-
-function showAccounts(user) {
-  at("accounts").hidden = !user;
-  if (!user) return;
-  const lines = [["live", `${count(user.live)} of ${count(user.accounts)}, ${count(user.frames)} frames, ${count(user.gaps)} gaps`]];
-  const r = user.reconcile;
-  if (r) {
-    lines.push(
-      ["reconciles", `${r.waiting} wait, ${r.running} at work, ${r.degraded} degraded, ${r.switched_off} switched off with gaps`],
-      ["recovered", `${count(r.gaps_closed)} gaps closed, ${count(r.recovered)} events recovered, ${count(r.drifted)} orders had drifted`],
-      ["REST weight", `${count(r.weight_used)} of ${count(r.weight_limit)} a minute`],
-      ["venue's clock", r.venue_ahead_ms === null ? "not asked yet" : `${(r.venue_ahead_ms / 1e3).toFixed(1)} s ahead of this machine's`],
-    );
-  }
-  rows("reconcile", lines);
-  rows("degraded", user.streams.filter((one) => one.degraded).map((one) => [one.id, one.name, words(one.phase), one.degraded]));
 }
 
 async function poll() {

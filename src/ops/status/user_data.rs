@@ -93,8 +93,12 @@ pub(super) fn user_data_line(user_data: &UserDataStatus) -> String {
     let latency = user_data.frame_to_job_us.map_or("no job yet".to_owned(), |us| {
         format!("frame to job p50 {} p99 {} max {}", millis(us.p50), millis(us.p99), millis(us.max))
     });
+    let repaired = user_data.reconcile.as_ref().map_or_else(String::new, |reconcile| {
+        let ReconcileStatus { gaps_closed, recovered, waiting, running, .. } = reconcile;
+        format!(" ({gaps_closed} closed, {recovered} events recovered; {waiting} accounts wait, {running} are read)")
+    });
     format!(
-        "accounts {} of {} live, {} frames, {} gaps; spool {:.1} MB, {} records behind; {} jobs, {} rewinds{}; {latency}",
+        "accounts {} of {} live, {} frames, {} gaps{repaired}; spool {:.1} MB, {} records behind; {} jobs, {} rewinds{}; {latency}",
         user_data.live,
         user_data.accounts,
         user_data.frames,
@@ -121,6 +125,8 @@ pub struct ReconcileStatus {
     pub switched_off: u64,
     /// Gaps that got their outcome since the start.
     pub gaps_closed: u64,
+    /// The newest of these, oldest first.
+    pub repairs: Vec<RepairStatus>,
     /// Events that nobody had heard.
     pub recovered: u64,
     /// Rounds of the safety net since the start.
@@ -145,6 +151,40 @@ pub struct ReconcileStatus {
     pub held_s: u64,
     /// How much the venue's clock is ahead of this machine's, negative where it is behind; absent until it was asked.
     pub venue_ahead_ms: Option<i64>,
+}
+
+/// A gap that has got its outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RepairStatus {
+    /// `accounts.id`.
+    pub account: i64,
+    /// The last moment of surely listening; absent for an account that was never heard before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// The first of surely listening again.
+    pub ended_at: String,
+    /// Why nobody listened: a word.
+    pub reason: String,
+    /// Events that were recovered.
+    pub recovered: u64,
+    /// When it got its outcome.
+    pub closed_at: String,
+}
+
+impl RepairStatus {
+    /// One line for people.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let since = self.started_at.as_deref().unwrap_or("the beginning");
+        let recovered = match self.recovered {
+            0 => "nothing was missed".to_owned(),
+            1 => "1 event recovered".to_owned(),
+            count => format!("{count} events recovered"),
+        };
+        let (account, until, reason, closed_at) = (self.account, &self.ended_at, &self.reason, &self.closed_at);
+        format!("account {account}, {since} to {until} ({reason}): {recovered}, closed {closed_at}")
+    }
 }
 
 /// A local order that was elsewhere than at the venue.

@@ -180,6 +180,9 @@ impl Lives {
     /// Whether the next move of a life has to wait for its application; asks it where it has not been asked.
     pub(super) fn waits(&mut self, at: usize, book: &AccountBook, has_room: bool, prices: Prices<'_>) -> bool {
         let life = &self.active[at];
+        if self.is_behind_a_draft(at) {
+            return true;
+        }
         let Some(own) = &life.own else { return false };
         let next = match life.moves.front() {
             Some(&(Move::Cancel | Move::Algo("CANCELED"))) if !own.cancels => return false,
@@ -208,6 +211,21 @@ impl Lives {
         }
         self.active.push(life);
         true
+    }
+
+    /// Whether another order of the symbol has its id and is not placed yet: the venue gives ids in the order of placements,
+    /// and who pages by them relies on it.
+    fn is_behind_a_draft(&self, at: usize) -> bool {
+        let life = &self.active[at];
+        let has_own = life.own.as_ref().is_some_and(|own| own.draft.is_some());
+        let draws = life.moves.front().is_some_and(|next| draws_id(*next));
+        draws && !has_own && self.is_drafted(&life.instrument.symbol)
+    }
+
+    /// Whether an order of the symbol waits for its application, with its id.
+    pub(super) fn is_drafted(&self, symbol: &str) -> bool {
+        let has_draft = |life: &Life| life.own.as_ref().is_some_and(|own| own.draft.is_some());
+        self.active.iter().any(|life| *life.instrument.symbol == *symbol && has_draft(life))
     }
 
     fn wish(&mut self, next: Move, life: &mut Life, book: &AccountBook, prices: Prices<'_>) -> Option<Wish> {
@@ -270,6 +288,10 @@ impl Lives {
             own.ask = Ask::Answered;
         }
     }
+}
+
+fn draws_id(next: Move) -> bool {
+    matches!(next, Move::Place(_) | Move::Take { .. } | Move::TakeOver | Move::Algo("NEW" | "TRIGGERED"))
 }
 
 fn is_asked_for(next: Move) -> bool {

@@ -142,3 +142,24 @@ fn a_full_queue_of_announcements_holds_the_application_up() {
         .sum();
     assert_eq!(announced, waiting as u64, "none was dropped");
 }
+
+#[test]
+fn ids_grow_in_the_order_of_placements_however_long_an_application_takes() {
+    let (mut accounts, market) = accounts(1);
+    let inbox = accounts.announcements();
+    let mut waiting = VecDeque::new();
+    for at in 0..6_000 {
+        accounts.step(0, What::Step, &market, 1_795_419_015_000 + at);
+        waiting.extend(inbox.try_iter().map(|announcement| (at + 40, announcement.ticket)));
+        while let Some((_, ticket)) = waiting.pop_front_if(|(due, _)| *due <= at) {
+            accounts.list[0].lives.answer(ticket);
+        }
+    }
+    let mut newest: HashMap<Arc<str>, i64> = HashMap::new();
+    let orders = &accounts.list[0].book.orders;
+    for order in orders.values() {
+        let before = newest.insert(Arc::clone(&order.instrument.symbol), order.created_ms);
+        assert!(before.is_none_or(|before| before <= order.created_ms), "{order:?} was placed before {before:?}");
+    }
+    assert!(orders.len() > 300, "{} orders", orders.len());
+}

@@ -44,12 +44,17 @@ pub enum AccountFault {
         /// [`Duration::MAX`] = as long as these connections live.
         lasts: Duration,
     },
+    /// The other half of half-open: events, pings and what was asked before go out, but nothing of the client's is read.
+    Deaf {
+        /// [`Duration::MAX`] = as long as these connections live.
+        lasts: Duration,
+    },
     /// Events are held back for this long, then come all at once.
     Stall {
         /// How long.
         lasts: Duration,
     },
-    /// The newest connection gets every event this much later, for as long as it lives.
+    /// The newest connection gets everything this much later, replies behind events as on any wire, for as long as it lives.
     Lag {
         /// How much later.
         delay: Duration,
@@ -73,7 +78,7 @@ pub enum AccountFault {
     },
     /// The next connection of this account answers everything and delivers nothing.
     MuteNext,
-    /// The next connection of this account gets every event this much later.
+    /// The next connection of this account gets everything this much later.
     LagNext {
         /// How much later.
         delay: Duration,
@@ -83,6 +88,9 @@ pub enum AccountFault {
         /// How the client hears of it.
         notice: ExpiryNotice,
     },
+    /// The listen key delivers nothing any more, and nobody says so: PUT extends it, LIST_SUBSCRIPTIONS names it, pings are
+    /// answered. The next POST gives another one.
+    NumbKey,
     /// The next PUT answers with another key; the one before delivers for `grace` more.
     RotateKey {
         /// How long both deliver.
@@ -159,7 +167,7 @@ impl ReadFault {
 
 impl AccountFault {
     /// Every kind, with ordinary parameters.
-    pub const ALL: [AccountFault; 30] = [
+    pub const ALL: [AccountFault; 32] = [
         AccountFault::Cut,
         AccountFault::Close,
         AccountFault::HalfFrame,
@@ -171,6 +179,7 @@ impl AccountFault {
         AccountFault::PingFlood,
         AccountFault::Silence { lasts: Duration::MAX },
         AccountFault::Mute { lasts: Duration::from_secs(5) },
+        AccountFault::Deaf { lasts: Duration::from_secs(5) },
         AccountFault::Stall { lasts: Duration::from_secs(2) },
         AccountFault::Lag { delay: Duration::from_millis(100) },
         AccountFault::SlowHandshake { delay: Duration::from_millis(1_500) },
@@ -179,6 +188,7 @@ impl AccountFault {
         AccountFault::MuteNext,
         AccountFault::LagNext { delay: Duration::from_millis(100) },
         AccountFault::ExpireKey { notice: ExpiryNotice::Number },
+        AccountFault::NumbKey,
         AccountFault::RotateKey { grace: Duration::from_secs(60) },
         AccountFault::Duplicate,
         AccountFault::Replay,
@@ -207,6 +217,7 @@ impl AccountFault {
             AccountFault::PingFlood => "ping_flood",
             AccountFault::Silence { .. } => "silence",
             AccountFault::Mute { .. } => "mute",
+            AccountFault::Deaf { .. } => "deaf",
             AccountFault::Stall { .. } => "stall",
             AccountFault::Lag { .. } => "lag",
             AccountFault::SlowHandshake { .. } => "slow_handshake",
@@ -215,6 +226,7 @@ impl AccountFault {
             AccountFault::MuteNext => "mute_next",
             AccountFault::LagNext { .. } => "lag_next",
             AccountFault::ExpireKey { .. } => "expire_key",
+            AccountFault::NumbKey => "numb_key",
             AccountFault::RotateKey { .. } => "rotate_key",
             AccountFault::Duplicate => "duplicate",
             AccountFault::Replay => "replay",
@@ -291,9 +303,32 @@ pub enum VenueFault {
         /// How long.
         lasts: Duration,
     },
+    /// From now on reads show the state of so long ago: a push comes before the read that knows of it. Zero ends it.
+    StaleReads {
+        /// [`ReadRules::lag`](super::reads::ReadRules::lag).
+        lag: Duration,
+    },
 }
 
 impl VenueFault {
+    /// Every kind, with ordinary parameters.
+    pub const ALL: [VenueFault; 11] = [
+        VenueFault::RefuseConnects { lasts: Duration::from_secs(10) },
+        VenueFault::Outage { lasts: Duration::from_secs(10) },
+        VenueFault::Ban { lasts: Duration::from_secs(120) },
+        VenueFault::RateLimit { lasts: Duration::from_secs(60) },
+        VenueFault::RestErrors { status: 503, lasts: Duration::from_secs(10) },
+        VenueFault::Reads { fault: ReadFault::Error { status: 503, code: -1_008 }, lasts: Duration::from_secs(10) },
+        VenueFault::Reads {
+            fault: ReadFault::Slow { delay: Duration::from_millis(1_500) },
+            lasts: Duration::from_secs(10),
+        },
+        VenueFault::Reads { fault: ReadFault::Garbage, lasts: Duration::from_secs(10) },
+        VenueFault::Reads { fault: ReadFault::Truncated, lasts: Duration::from_secs(10) },
+        VenueFault::Reads { fault: ReadFault::Reset, lasts: Duration::from_secs(10) },
+        VenueFault::StaleReads { lag: Duration::from_secs(2) },
+    ];
+
     /// The word used in ledgers and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -304,6 +339,7 @@ impl VenueFault {
             VenueFault::RateLimit { .. } => "rate_limit",
             VenueFault::RestErrors { .. } => "rest_errors",
             VenueFault::Reads { fault, .. } => fault.as_str(),
+            VenueFault::StaleReads { .. } => "stale_reads",
         }
     }
 }
@@ -358,6 +394,8 @@ mod tests {
     fn every_kind_has_a_name_of_its_own() {
         let names: HashSet<_> = AccountFault::ALL.iter().map(|fault| fault.as_str()).collect();
         assert_eq!(names.len(), AccountFault::ALL.len());
+        let names: HashSet<_> = VenueFault::ALL.iter().map(|fault| fault.as_str()).collect();
+        assert_eq!(names.len(), VenueFault::ALL.len());
         assert_eq!(AccountFault::Cut.on(3).as_str(), "cut");
     }
 }

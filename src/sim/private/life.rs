@@ -275,6 +275,9 @@ pub(super) const ACTIVE_MAX: u64 = 8;
 /// Lives that may be found waiting for an application before something else happens.
 const WAITING_MAX: u32 = 64;
 
+/// Draws of a symbol in which no order waits for its application.
+const DRAWS_MAX: u32 = 16;
+
 /// The price of an instrument, in units.
 pub(in crate::sim) type Prices<'a> = &'a dyn Fn(&Instrument) -> i64;
 
@@ -352,7 +355,13 @@ impl Lives {
 
     fn begin(&mut self, kind: LifeKind) {
         let moves = kind.plan(&mut self.random);
-        let at = self.random.below(self.instruments.len() as u64) as usize;
+        let mut at = self.random.below(self.instruments.len() as u64) as usize;
+        for _ in 0..DRAWS_MAX {
+            if !self.is_drafted(&self.instruments[at].symbol) {
+                break;
+            }
+            at = self.random.below(self.instruments.len() as u64) as usize;
+        }
         let instrument = Arc::clone(&self.instruments[at]);
         let mut is_buy = self.random.below(2) == 0;
         let own = self.draw_own(kind);

@@ -17,6 +17,8 @@ pub(in crate::sim) struct KeyRing {
 struct Key {
     text: Arc<str>,
     until: Mono,
+    /// It delivers nothing, though it is extended like any other.
+    is_numb: bool,
 }
 
 // A key is a bearer credential; no output shows it.
@@ -34,13 +36,21 @@ impl KeyRing {
         lifetime: Duration,
         fresh: impl FnOnce() -> Arc<str>,
     ) -> (Arc<str>, bool) {
-        match self.put(now, lifetime) {
+        let is_numb = self.active.as_ref().is_some_and(|key| key.is_numb);
+        match self.put(now, lifetime).filter(|_| !is_numb) {
             Some(text) => (text, false),
             None => {
                 let text = fresh();
-                self.active = Some(Key { text: Arc::clone(&text), until: now.plus(lifetime) });
+                self.active = Some(Key { text: Arc::clone(&text), until: now.plus(lifetime), is_numb: false });
                 (text, true)
             }
+        }
+    }
+
+    /// The active key delivers nothing from now on.
+    pub(in crate::sim) fn numb_active(&mut self) {
+        if let Some(key) = &mut self.active {
+            key.is_numb = true;
         }
     }
 
@@ -61,7 +71,7 @@ impl KeyRing {
     ) -> Option<Arc<str>> {
         let gone = self.retired.take().map(|key| key.text);
         self.retired = self.active.take().map(|key| Key { until: now.plus(grace), ..key });
-        self.active = Some(Key { text: fresh, until: now.plus(lifetime) });
+        self.active = Some(Key { text: fresh, until: now.plus(lifetime), is_numb: false });
         gone
     }
 
@@ -77,7 +87,10 @@ impl KeyRing {
 
     /// Whether events are sent to who listens with `text`.
     pub(in crate::sim) fn delivers(&self, text: &str, now: Mono) -> bool {
-        [&self.active, &self.retired].into_iter().flatten().any(|key| *key.text == *text && now < key.until)
+        [&self.active, &self.retired]
+            .into_iter()
+            .flatten()
+            .any(|key| *key.text == *text && now < key.until && !key.is_numb)
     }
 
     /// When the next key dies.
@@ -119,6 +132,18 @@ mod tests {
         assert_eq!(ring.post(at(140), HOUR, || "B".into()), ("B".into(), true));
         assert_eq!(ring.drop_active().as_deref(), Some("B"));
         assert_eq!((ring.active(), ring.due()), (None, Mono::NEVER));
+    }
+
+    #[test]
+    fn a_numb_key_is_extended_and_delivers_nothing_until_a_post_gives_another() {
+        let mut ring = KeyRing::default();
+        ring.numb_active();
+        ring.post(at(0), HOUR, || "A".into());
+        ring.numb_active();
+        assert!(!ring.delivers("A", at(1)));
+        assert_eq!((ring.put(at(30), HOUR), ring.due()), (Some("A".into()), at(90)));
+        assert_eq!(ring.post(at(31), HOUR, || "B".into()), ("B".into(), true));
+        assert!(ring.delivers("B", at(32)) && !ring.delivers("A", at(32)));
     }
 
     #[test]

@@ -76,6 +76,9 @@ pub struct AccountsConfig {
     pub spellings: Spellings,
     /// LIST_SUBSCRIPTIONS names a key that does not exist.
     pub lists_unknown_keys: bool,
+    /// LIST_SUBSCRIPTIONS goes on naming a key that has died since it was asked for. What the venue does is not known; this
+    /// is the harder for a client.
+    pub lists_dead_keys: bool,
     /// Client messages in a rolling second on a private connection; the measured limit is 5 (`facts/binance.md` §3).
     pub messages_per_second: usize,
     /// The ledgers keep the bytes of every frame, up to [`SIM_FRAME_BYTES_KEPT_MAX`] together.
@@ -98,6 +101,7 @@ impl Default for AccountsConfig {
             expiry_notice: ExpiryNotice::Number,
             spellings: Spellings::default(),
             lists_unknown_keys: false,
+            lists_dead_keys: true,
             messages_per_second: 5,
             keeps_bytes: false,
             reads: ReadRules::default(),
@@ -285,10 +289,14 @@ impl Accounts {
     /// POST: the account's key, extended or fresh.
     pub(in crate::sim) fn post_key(&mut self, index: usize, now: Mono) -> Arc<str> {
         let account = &mut self.list[index];
+        let before = account.keys.active().cloned();
         let (key, fresh) = account
             .keys
             .post(now, self.config.listen_key_lifetime, || fresh_key(index, &mut account.issued, &mut account.random));
         if fresh {
+            if let Some(gone) = before {
+                self.by_listen_key.remove(&gone);
+            }
             self.by_listen_key.insert(Arc::clone(&key), index);
         }
         self.watch(index);
@@ -305,7 +313,8 @@ impl Accounts {
         };
         let fresh = fresh_key(index, &mut account.issued, &mut account.random);
         let gone = account.keys.rotate(now, self.config.listen_key_lifetime, grace, Arc::clone(&fresh));
-        if let Some(gone) = gone {
+        // Without grace the one before is dead at once.
+        for gone in gone.into_iter().chain(account.keys.poll_retired(now)) {
             self.by_listen_key.remove(&gone);
         }
         self.by_listen_key.insert(Arc::clone(&fresh), index);

@@ -13,6 +13,7 @@ use super::subscription::{self, SpellingAnswer, Spellings, Subscription};
 pub(in crate::sim) struct PrivateRules {
     pub(in crate::sim) spellings: Spellings,
     pub(in crate::sim) lists_unknown_keys: bool,
+    pub(in crate::sim) lists_dead_keys: bool,
 }
 
 /// Whose living listen key a text is.
@@ -32,7 +33,7 @@ pub(in crate::sim) struct PrivateSide {
     pub(in crate::sim) muted_until: Mono,
     /// Events are held back until this.
     pub(in crate::sim) stalled_until: Mono,
-    /// Every event comes so much later.
+    /// Everything comes so much later.
     pub(in crate::sim) lag: Duration,
     held: VecDeque<Held>,
     held_len: usize,
@@ -66,11 +67,14 @@ impl PrivateSide {
     }
 
     /// The answer to LIST_SUBSCRIPTIONS.
-    pub(in crate::sim) fn listed(&mut self, rules: &PrivateRules) -> Vec<String> {
+    pub(in crate::sim) fn listed(&mut self, rules: &PrivateRules, whose: Whose<'_>) -> Vec<String> {
+        let is_shown = |one: &Subscription| match one.account {
+            None => rules.lists_unknown_keys,
+            Some(_) => rules.lists_dead_keys || whose(&one.key).is_some(),
+        };
         let shown = self.subscriptions.iter().filter(|one| {
             let answer = rules.spellings.answer(one.spelling);
-            (one.account.is_some() || rules.lists_unknown_keys)
-                && matches!(answer, SpellingAnswer::Delivers | SpellingAnswer::Acknowledges)
+            is_shown(one) && matches!(answer, SpellingAnswer::Delivers | SpellingAnswer::Acknowledges)
         });
         let names: Vec<String> = shown.flat_map(Subscription::listed).collect();
         self.is_named |= !names.is_empty();
@@ -111,6 +115,11 @@ impl PrivateSide {
     pub(in crate::sim) fn holds_until(&self, now: Mono) -> Option<Mono> {
         let due = self.stalled_until.max(now.plus(self.lag)).max(self.held.back().map_or(Mono::ZERO, |held| held.due));
         (due > now || !self.held.is_empty()).then_some(due)
+    }
+
+    /// Until when a reply or a ping of now is held back: on a connection that lags it comes behind the events before it.
+    pub(in crate::sim) fn holds_words_until(&self, now: Mono) -> Option<Mono> {
+        if self.lag.is_zero() { None } else { self.holds_until(now) }
     }
 
     pub(in crate::sim) fn hold(&mut self, due: Mono, frame: Option<(usize, u64)>, bytes: Vec<u8>) {

@@ -6,6 +6,7 @@
 use rusqlite::OptionalExtension;
 
 use super::SqliteStore;
+use super::user_data::{millis, wall};
 use crate::domain::Wall;
 use crate::store::error::Result;
 
@@ -97,6 +98,29 @@ pub struct HeldFrame {
     pub account_id: i64,
     /// `raw_payload`.
     pub raw_payload: String,
+}
+
+/// A gap and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldGap {
+    /// Primary key.
+    pub id: i64,
+    /// `accounts.id`.
+    pub account_id: i64,
+    /// The last moment of surely listening; `None`: there was none.
+    pub started_at: Option<Wall>,
+    /// The first of surely listening again.
+    pub ended_at: Wall,
+    /// A word.
+    pub reason: String,
+    /// A word; `None` while it is outstanding.
+    pub outcome: Option<String>,
+    /// A sentence.
+    pub note: String,
+    /// Events that were recovered.
+    pub recovered: u64,
+    /// When it got its outcome.
+    pub reconciled_at: Option<Wall>,
 }
 
 impl SqliteStore {
@@ -266,6 +290,35 @@ impl SqliteStore {
                 created_at: row.get(7)?,
                 is_pushed: row.get(8)?,
                 finished_at: row.get(9)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Every gap of a stream, ascending id; not what a failed job has asked for.
+    ///
+    /// # Errors
+    /// A missing table among others.
+    pub fn held_gaps(&self) -> Result<Vec<HeldGap>> {
+        let sql = format!(
+            "SELECT id, account_id, {}, {}, reason, outcome, coalesce(outcome_note, ''), coalesce(recovered_count, 0), {} \
+             FROM stream_gaps WHERE epoch IS NOT NULL ORDER BY id",
+            millis("started_at"),
+            millis("ended_at"),
+            millis("reconciled_at"),
+        );
+        let mut statement = self.connection().prepare_cached(&sql)?;
+        let rows = statement.query_map([], |row| {
+            Ok(HeldGap {
+                id: row.get(0)?,
+                account_id: row.get(1)?,
+                started_at: wall(row, 2)?,
+                ended_at: wall(row, 3)?.unwrap_or_default(),
+                reason: row.get(4)?,
+                outcome: row.get(5)?,
+                note: row.get(6)?,
+                recovered: u64::try_from(row.get::<_, i64>(7)?).unwrap_or_default(),
+                reconciled_at: wall(row, 8)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)

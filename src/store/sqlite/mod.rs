@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-pub use application::{HeldFrame, HeldIntent, HeldOrder, PlacedRow};
+pub use application::{HeldFrame, HeldGap, HeldIntent, HeldOrder, PlacedRow};
 pub use lock::FileLock;
 pub use work::SqliteWork;
 pub use write::split_symbol;

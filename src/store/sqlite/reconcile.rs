@@ -75,7 +75,7 @@ impl ReconcileTables for SqliteWork {
              reconciled_at = ?4, updated_at = CURRENT_TIMESTAMP WHERE account_id = ?1 AND outcome IS NULL",
             (account_id, verdict.outcome, fitted(verdict.note, 255), verdict.at.to_string()),
         )?;
-        Ok(changed as u64)
+        Ok(changed)
     }
 
     fn account_row(&mut self, canonical: &str, account_id: i64) -> Result<Option<AccountRow>> {

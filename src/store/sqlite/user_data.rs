@@ -270,7 +270,7 @@ fn insert_gap(connection: &Connection, gap: &NewGap<'_>) -> Result<Option<i64>> 
 }
 
 /// Milliseconds since 1970 of a stamp column.
-fn millis(column: &str) -> String {
+pub(super) fn millis(column: &str) -> String {
     format!("CAST(round(unixepoch({column}, 'subsec') * 1000) AS INTEGER)")
 }
 

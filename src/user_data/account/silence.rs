@@ -41,6 +41,11 @@ impl Account {
         }
     }
 
+    /// The key was replaced, and was last extended at `at`. An event that its connection brought later is a later proof.
+    pub(super) fn be_replaced_since(&mut self, at: Option<Wall>) {
+        self.be_silent_since(at.map(|at| self.brought.map_or(at, |brought| brought.max(at))));
+    }
+
     /// Records the gap as far as it goes; it stays open.
     pub(super) fn tell_silence(&mut self, now: Now) {
         self.end_silence(now);
@@ -57,6 +62,7 @@ impl Account {
         self.phase = Phase::Live { since: now.wall };
         self.heard = Some(now.wall);
         self.confirmed = Some(now.wall);
+        self.brought = None;
         self.silence = None;
         self.fault = None;
     }
@@ -79,6 +85,12 @@ impl Silence {
         let silent_since = self.since.map(|since| since.min(now.wall));
         Gap { silent_since, live_at: now.wall, reason: self.reason.to_owned() }
     }
+}
+
+/// Later by the same margin.
+pub(super) fn later(at: Wall) -> Wall {
+    let margin = i64::try_from(GAP_MARGIN.as_micros()).unwrap_or(i64::MAX);
+    Wall::from_micros(at.as_micros().saturating_add(margin))
 }
 
 /// Earlier by the margin for what the venue's clock and the way to us may hide.

@@ -370,3 +370,46 @@ fn people_are_told_why() {
     let shown = format!("{:?}", rig.account);
     assert!(!shown.contains("SYNTH"), "{shown}");
 }
+
+#[test]
+fn a_connection_that_brings_nothing_of_what_happens_is_left_with_its_key() {
+    let second = 1_000;
+    let at = |s: i64| Wall::from_millis(s * second);
+    // When it was live, when it brought its last event, when the unheard one happened, when that is known; in s.
+    for (brought, unheard, known, since) in [
+        (None, 1_001, 1_100, None),
+        (None, 1_095, 1_100, None),
+        (Some(1_050), 1_040, 1_100, None),
+        (Some(1_050), 1_052, 1_100, None),
+        (None, 1_010, 1_100, Some(1_000)),
+        (Some(1_050), 1_080, 1_100, Some(1_050)),
+    ] {
+        let mut rig = Rig::live(SpellingChoice::Auto);
+        if let Some(brought) = brought {
+            rig.at(brought * second);
+            assert_eq!(rig.recorded(EVENT), None);
+        }
+        rig.at(known * second - 500);
+        assert!(rig.account.handle_activity(rig.now), "pings are answered");
+        rig.at(known * second);
+        assert_eq!(rig.account.handle_unheard(at(unheard), rig.now), since.is_some(), "{brought:?} {unheard}");
+        let Some(since) = since else {
+            assert_eq!((rig.phase(), rig.gap()), ("live", None));
+            continue;
+        };
+        assert_eq!(rig.gap(), Some((Some(since * second - MARGIN), known * second, "mute".to_owned())));
+        assert!(rig.account.wants_key() && !rig.account.handle_activity(rig.now));
+        rig.at(known * second + 100);
+        assert!(!rig.account.handle_unheard(at(unheard), rig.now), "once");
+        rig.key(OTHER);
+        // A spelling that never brought anything may be the reason; one that did is not.
+        let expected = if brought.is_some() { Spelling::Query } else { Spelling::Stream };
+        assert_eq!(rig.reconnect(), Some((Some(expected), Pace::Now)));
+        let id = rig.connected();
+        rig.at(known * second + 300);
+        let told = rig.reply(id, &format!(r#""{OTHER}""#));
+        // Until then it is the new key that is waited for.
+        assert_eq!(told, Some((Some(known * second - MARGIN), known * second + 300, "key".to_owned())));
+        assert_eq!(rig.phase(), "live");
+    }
+}

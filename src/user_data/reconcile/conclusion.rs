@@ -4,7 +4,7 @@
 //! An event was missed if its time lies in the gap and no recorded event says the same. A local order has drifted if the very
 //! rules that apply events would change it by one, so a read that is older than the newest push changes nothing here either.
 //! Orders that are not ours are recovered like others; the rules find no row for them, and leave them alone. What the account
-//! holds is in [`holdings`](super::holdings)' hands.
+//! holds is in `holdings`' hands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -154,7 +154,8 @@ impl Plan {
             }
         }
         // Behind the fills of the same moment, which have caused it.
-        conclusion.events.extend(self.holdings_missed(&heard.holdings));
+        let held = self.holdings_missed(&heard.holdings).into_iter();
+        conclusion.events.extend(held.map(|(at_ms, text)| RecoveredEvent { at_ms, text, is_missed: true }));
         conclusion.events.sort_by_key(|event| event.at_ms);
         conclusion.drift.sort_by_key(|drift| drift.order_id);
         // Of several events of one order the last says where it is.

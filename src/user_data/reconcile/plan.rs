@@ -9,6 +9,7 @@
 //!
 //! [`Plan::conclude`] then says what was missed.
 
+mod held;
 mod known;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

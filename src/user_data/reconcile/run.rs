@@ -8,6 +8,7 @@ use super::drive::{Driver, Unfinished};
 use super::meter_file::SharedMeter;
 use super::plan::{Plan, Scope, unanswered};
 use super::ports::{AccountRest, Credentials};
+use super::status::Repair;
 use super::venue_clock::VenueClock;
 use crate::domain::limits::{
     DRIFT_LOOK_BACK, RECONCILE_EDGE, RECONCILE_FIRST_LOOK_BACK, RECONCILE_GAPS_MAX, RECONCILE_HEARD_MAX,
@@ -56,7 +57,7 @@ pub(super) struct Outlet<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) newest_id: i64,
-    pub(super) gaps: u64,
+    pub(super) repairs: Vec<Repair>,
     pub(super) conclusion: Conclusion,
     /// The venue was asked, and all of its answer compared.
     pub(super) is_compared: bool,
@@ -82,8 +83,8 @@ impl Run<'_> {
             });
         match outcome {
             Ok(conclusion) => {
-                self.settle(&gaps, &conclusion)?;
-                Ok(Found { newest_id, gaps: gaps.len() as u64, conclusion, is_compared: true })
+                let repairs = self.settle(&gaps, &conclusion)?;
+                Ok(Found { newest_id, repairs, conclusion, is_compared: true })
             }
             Err(unfinished) => {
                 if let Some(sentence) = unfinished.sentence() {
@@ -265,7 +266,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn settle(&mut self, gaps: &[GapRow], conclusion: &Conclusion) -> Result<(), Unfinished> {
+    fn settle(&mut self, gaps: &[GapRow], conclusion: &Conclusion) -> Result<Vec<Repair>, Unfinished> {
         let ahead_ms = self.ahead_ms(self.clock.now());
         let now = self.clock.now().wall;
         let mut counts = vec![0_u64; gaps.len()];
@@ -289,7 +290,16 @@ impl Run<'_> {
                 }
                 Ok(())
             })
-            .map_err(database)
+            .map_err(database)?;
+        let repairs = gaps.iter().zip(&counts).map(|(gap, &recovered)| Repair {
+            account: gap.account_id,
+            started_at: gap.started_at,
+            ended_at: gap.ended_at,
+            reason: gap.reason.clone(),
+            recovered,
+            closed_at: now,
+        });
+        Ok(repairs.collect())
     }
 }
 

@@ -17,8 +17,8 @@ use super::queue::{ReconcileQueue, Task};
 use super::run::{Found, Outlet, Run};
 use super::status::ReconcileStatus;
 use super::venue_clock::VenueClock;
-use crate::domain::limits::{RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
-use crate::domain::{Clock, Mono, Random};
+use crate::domain::limits::{MUTE_AFTER, RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
+use crate::domain::{Clock, Mono, Random, Wall};
 use crate::spool::AccountId;
 use crate::store::reconcile::{GapVerdict, Standing};
 use crate::store::{LeaseState, SyncLease, WorkStore};
@@ -314,7 +314,7 @@ impl Shared {
         self.ask_lease() == Ok(LeaseState::Ours)
     }
 
-    fn live_since(&self, account: i64) -> Option<crate::domain::Wall> {
+    fn live_since(&self, account: i64) -> Option<Wall> {
         let cell = self.accounts.cell(AccountId(u64::try_from(account).ok()?))?;
         cell.state(self.clock.now()).0.live_since
     }
@@ -343,21 +343,41 @@ impl Shared {
         if let Err(error) = run.note_asked(&found) {
             tracing::warn!(account, "when it was compared is not noted: {error}");
         }
+        if let (Task::Sync, Ok(found)) = (task, &found) {
+            self.leave_if_mute(account, found);
+        }
         found
     }
 
+    /// What nobody heard while the stream was live may mean that its connection brings nothing.
+    fn leave_if_mute(&self, account: i64, found: &Found) {
+        let now = self.clock.now();
+        // Events are stamped by the venue's clock, frames by ours.
+        let ahead_ms = self.venue_clock.ahead_ms(now).unwrap_or(0);
+        let until = now.wall.as_millis().saturating_sub(MUTE_AFTER.as_millis() as i64);
+        let missed = found.conclusion.events.iter().filter(|event| event.is_missed);
+        let missed = missed.map(|event| event.at_ms.saturating_sub(ahead_ms)).filter(|at_ms| *at_ms <= until);
+        let Some(at_ms) = missed.max() else { return };
+        let cell = u64::try_from(account).ok().and_then(|id| self.accounts.cell(AccountId(id)));
+        if cell.is_some_and(|cell| cell.account(now, |account| account.handle_unheard(Wall::from_millis(at_ms), now))) {
+            tracing::warn!(
+                account,
+                "its stream is mute: connected and subscribed, and it brings no events; it is left"
+            );
+        }
+    }
     fn note(&self, core: &mut Core, account: i64, task: Task, found: Result<Found, Unfinished>) {
         let now = self.clock.now();
         let outcome = match &found {
             Ok(found) => {
                 let conclusion = &found.conclusion;
-                core.status.gaps_closed += found.gaps;
+                core.status.note_repairs(&found.repairs);
                 core.status.recovered += conclusion.missed() as u64;
                 core.status.note_drift(account, &conclusion.drift);
                 if task == Task::Gaps {
                     tracing::info!(
                         account,
-                        gaps = found.gaps,
+                        gaps = found.repairs.len(),
                         "reconciled: {} events recovered, {} local orders elsewhere than at the venue",
                         conclusion.missed(),
                         conclusion.drift.len()

@@ -7,7 +7,24 @@ use std::time::Duration;
 use super::conclusion::Drift;
 use super::meter_file::MeterStatus;
 use crate::domain::Wall;
-use crate::domain::limits::DRIFT_NAMED_MAX;
+use crate::domain::limits::{DRIFT_NAMED_MAX, REPAIRS_NAMED_MAX};
+
+/// A gap that has got its outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// Whose.
+    pub account: i64,
+    /// The last moment of surely listening; `None`: there was none.
+    pub started_at: Option<Wall>,
+    /// The first of surely listening again.
+    pub ended_at: Wall,
+    /// Why nobody listened: a word.
+    pub reason: String,
+    /// Events that were recovered.
+    pub recovered: u64,
+    /// When it got its outcome.
+    pub closed_at: Wall,
+}
 
 /// A snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +39,8 @@ pub struct ReconcileStatus {
     pub switched_off: usize,
     /// Gaps that got their outcome since the start.
     pub gaps_closed: u64,
+    /// The newest of these, oldest first.
+    pub repairs: VecDeque<Repair>,
     /// Events that were recovered since the start.
     pub recovered: u64,
     /// The safety net's rounds since the start.
@@ -49,6 +68,13 @@ pub struct ReconcileStatus {
 }
 
 impl ReconcileStatus {
+    pub(super) fn note_repairs(&mut self, repairs: &[Repair]) {
+        self.gaps_closed += repairs.len() as u64;
+        self.repairs.extend(repairs.iter().cloned());
+        let surplus = self.repairs.len().saturating_sub(REPAIRS_NAMED_MAX);
+        self.repairs.drain(..surplus);
+    }
+
     pub(super) fn note_drift(&mut self, account: i64, drift: &[Drift]) {
         self.drifted += drift.len() as u64;
         self.drift.extend(drift.iter().map(|drift| (account, drift.clone())));

@@ -26,7 +26,18 @@ impl Lived {
 
     fn judge(&self, orders: &[HeldOrder], intents: &[HeldIntent]) -> OrderReport {
         let placed = orders.len() as u64;
-        judge(&Evidence { sim: &self.sim, rows: &[ROW], placed, orders, intents, audited: &self.audited })
+        self.judge_with(orders, intents, &HashSet::new(), placed)
+    }
+
+    fn judge_with(
+        &self,
+        orders: &[HeldOrder],
+        intents: &[HeldIntent],
+        open_gaps: &HashSet<u64>,
+        placed: u64,
+    ) -> OrderReport {
+        let audited = &self.audited;
+        judge(&Evidence { sim: &self.sim, rows: &[ROW], placed, orders, intents, audited, open_gaps })
     }
 
     /// The one regular or algo order, as the application's row has to be.
@@ -120,16 +131,28 @@ fn rows_are_right_when_they_hold_the_end_and_wrong_in_every_other_way() {
 }
 
 #[test]
-fn an_end_that_was_not_heard_is_counted_apart_but_its_quantity_is_not_excused() {
+fn an_end_that_was_not_heard_is_excused_while_its_gap_is_open_but_for_its_quantity() {
     let mut lived = Lived::new(&[LifeKind::Filled]);
     let ledger = lived.sim.account_ledger(0);
     let last = ledger.frames.iter().rev().find(|frame| frame.event == "ORDER_TRADE_UPDATE").unwrap().hash;
     lived.audited.get_mut(&ROW).unwrap().remove(&last);
     let row = lived.row("LIMIT", "NEW", "1", false);
-    let report = lived.judge(std::slice::from_ref(&row), &[]);
-    assert_eq!((report.wrong.len(), report.checked, report.in_gaps), (0, 0, 1));
-    let touched = HeldOrder { quantities: (Some("9".to_owned()), Some("8".to_owned())), ..row };
-    assert_eq!(lived.judge(&[touched], &[]).wrong.len(), 1);
+    let open = HashSet::from([ROW]);
+    let judge = |row: &HeldOrder, open_gaps: &HashSet<u64>| {
+        let report = lived.judge_with(std::slice::from_ref(row), &[], open_gaps, 1);
+        (report.wrong.len(), report.checked, report.repaired, report.in_gaps)
+    };
+    assert_eq!(judge(&row, &open), (0, 0, 0, 1));
+    let touched = HeldOrder { quantities: (Some("9".to_owned()), Some("8".to_owned())), ..row.clone() };
+    assert_eq!(judge(&touched, &open).0, 1);
+    // Once the gap is closed nothing excuses an order that is behind.
+    assert_eq!(judge(&row, &HashSet::new()), (1, 0, 0, 0));
+    let book = lived.sim.account_book(0);
+    let average = book.orders.values().next().unwrap().average_text();
+    let mended = HeldOrder { status: "FILLED".to_owned(), prices: (Some(average.clone()), Some(average)), ..row };
+    assert_eq!(judge(&mended, &HashSet::new()), (0, 1, 1, 0));
+    assert_eq!(ended_within(&book, std::slice::from_ref(&mended), (0, i64::MAX)), (1, 1));
+    assert_eq!(ended_within(&book, &[HeldOrder { status: "NEW".to_owned(), ..mended }], (0, i64::MAX)), (1, 0));
 }
 
 #[test]
@@ -146,15 +169,7 @@ fn foreign_orders_and_unplaced_ones_are_told_apart() {
     assert_eq!(lived.judge(&[moved], &[]).wrong.len(), 1);
     let elsewhere = HeldOrder { account_id: 1, ..waiting.clone() };
     assert_eq!(lived.judge(&[elsewhere], &[]).wrong.len(), 1);
-    let evidence = Evidence {
-        sim: &lived.sim,
-        rows: &[ROW],
-        placed: 2,
-        orders: &[waiting],
-        intents: &[],
-        audited: &lived.audited,
-    };
-    assert_eq!(judge(&evidence).wrong.len(), 1, "a row is missing");
+    assert_eq!(lived.judge_with(&[waiting], &[], &HashSet::new(), 2).wrong.len(), 1, "a row is missing");
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Account {
             return Some(news);
         }
         if !is_live {
-            self.be_silent_since(news.replaced);
+            self.be_replaced_since(news.replaced);
             self.phase = Phase::Connecting;
         }
         self.abandon_rotation(now);
@@ -55,7 +55,7 @@ impl Account {
     /// The newer key becomes the account's.
     pub(in crate::user_data::account) fn take_newer_key(&mut self) {
         if let Some(news) = self.rotations.newer.take() {
-            self.be_silent_since(news.replaced);
+            self.be_replaced_since(news.replaced);
             self.key = Some(news.key);
         }
     }
@@ -163,7 +163,7 @@ impl Account {
         self.rotations.leaving.push((left, now.mono.plus(HANDOVER_DRAIN)));
         if self.rotations.newer.as_ref().is_some_and(|news| news.key == key) {
             let news = self.rotations.newer.take();
-            self.be_silent_since(news.and_then(|news| news.replaced));
+            self.be_replaced_since(news.and_then(|news| news.replaced));
         }
         self.key = Some(key);
         self.rotations.due = next.due;
@@ -182,7 +182,7 @@ impl Account {
                 (self.delivered, self.failed_proofs) = (Some(next.spelling), 0);
                 self.phase = Phase::Live { since: since.wall };
                 self.absent = next.absent;
-                (self.heard, self.confirmed) = (Some(next.heard), Some(since.wall));
+                (self.heard, self.confirmed, self.brought) = (Some(next.heard), Some(since.wall), None);
                 self.rotations.failures = 0;
                 let shown = &mut self.rotations.shown;
                 shown.done += 1;
