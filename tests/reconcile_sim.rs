@@ -2,12 +2,16 @@
 //! an outcome, and local orders are where the exchange's are.
 #![cfg(all(feature = "embedded", feature = "sim"))]
 
+#[path = "reconcile_sim/breaks.rs"]
+mod breaks;
 #[allow(dead_code, reason = "the daemon serves several promises")]
 #[path = "support/daemon_process.rs"]
 mod daemon_process;
 #[allow(dead_code, reason = "the rig serves several promises")]
 #[path = "reconcile_sim/rig.rs"]
 mod rig;
+#[path = "reconcile_sim/seeded.rs"]
+mod seeded;
 
 use std::time::Duration;
 

@@ -51,6 +51,7 @@ impl Server {
         for account in &mut self.shared.accounts.lock().list {
             account.faults.clear();
             account.door.clear();
+            account.refuses_until = (Mono::ZERO, 0);
             account.count_waiting();
             sockets.extend_from_slice(&account.sockets);
         }
@@ -80,8 +81,11 @@ impl Server {
         let mut accounts = shared.accounts.lock();
         let account = &mut accounts.list[index];
         let next = *account.faults.front()?;
-        // A key dies whether anybody listens or not.
-        let at_once = matches!(next, AccountFault::ExpireKey { .. } | AccountFault::NumbKey);
+        // A key dies, and a door shuts, whether anybody listens or not.
+        let at_once = matches!(
+            next,
+            AccountFault::ExpireKey { .. } | AccountFault::NumbKey | AccountFault::RefuseUpgrades { .. }
+        );
         let sockets = account.sockets.clone();
         let mut is_live = |id: &u64| {
             self.connections.get_mut(id).is_some_and(|one| is_struck_by(one, index, account, &self.rules, now))
@@ -98,6 +102,9 @@ impl Server {
     fn strike_account(&mut self, index: usize, fault: AccountFault, now: Now) {
         match fault {
             AccountFault::ExpireKey { notice } => self.expire_key(index, notice, now),
+            AccountFault::RefuseUpgrades { status, lasts } => {
+                self.shared.accounts.lock().list[index].refuses_until = (now.mono.plus(lasts), status);
+            }
             AccountFault::NumbKey => self.shared.accounts.lock().list[index].keys.numb_active(),
             AccountFault::Flood { frames } => {
                 let parcels = self.produce(index, What::Flood(frames as usize), now);
@@ -176,6 +183,9 @@ impl Server {
                     AccountFault::Lag { delay } => side.lag = delay,
                     _ => {}
                 }
+            }
+            if connection.half_open.is_some() || connection.is_at_its_end() {
+                self.shared.accounts.lock().list[index].ledger.fall_silent(id, now.wall);
             }
             match self.flush(&mut connection, now) {
                 Ok(()) => self.put_back(connection, now),

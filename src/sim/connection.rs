@@ -188,8 +188,18 @@ impl Connection {
 
     /// Something half-way in, garbage or a farewell is in the way of any frame.
     pub(super) fn is_blocked(&self) -> bool {
+        self.filler > 0 || self.is_at_its_end()
+    }
+
+    /// Whether no frame can follow any more, whatever the client does.
+    pub(super) fn is_at_its_end(&self) -> bool {
         let closing = matches!(&self.phase, Phase::WebSocket(side) if side.is_closing());
-        self.filler > 0 || self.is_broken || self.farewell.is_some() || closing
+        self.is_broken || self.farewell.is_some() || closing
+    }
+
+    /// Ciphertext that went into the socket.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// Whether a frame may be sent now: nothing is half-way in, nothing holds data back.

@@ -65,14 +65,13 @@ pub use gate::{ConnectLimit, ConnectRefusal, WeightLimit};
 pub use ledger::{ConnectionLedger, Ending, Ledger};
 pub use listing::{Counts, Listed};
 pub use poison::{BadEntry, Poisoned};
-pub use private::account_ledger::{
-    AccountLedger, AccountSession, Delivery, Fate, FrameEntry, Missed, Verdict, frame_hash,
-};
+pub use private::account_ledger::{AccountLedger, Delivery, Fate, FrameEntry, Missed, Verdict, frame_hash};
 pub use private::application::{Announcement, Application, PlacedOrder, Purpose, Wish};
 pub use private::book::{AccountBook, AlgoTruth, Fill, Movement, OrderTruth, PositionTruth};
 pub use private::fault::{AccountFault, ExpiryNotice, Injection, ReadFault, VenueFault};
 pub use private::life::LifeKind;
 pub use private::reads::ReadRules;
+pub use private::sessions::{AccountSession, Break};
 pub use private::subscription::{PrivateSpelling, SpellingAnswer, Spellings};
 pub use private::{AccountCredentials, AccountsConfig};
 

@@ -162,6 +162,12 @@ impl Server {
         let mut side = PrivateSide::new(subscriptions);
         let first = side.subscriptions.iter().find_map(|one| one.account);
         if let Some(account) = first.and_then(|index| accounts.list.get_mut(index)) {
+            let (until, status) = account.refuses_until;
+            if now.mono < until {
+                drop(accounts);
+                refuse(self, connection, status);
+                return None;
+            }
             if let Some(AccountFault::RefuseUpgrade { status }) =
                 account.meet(|fault| matches!(fault, AccountFault::RefuseUpgrade { .. }))
             {

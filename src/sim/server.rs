@@ -352,7 +352,11 @@ impl Server {
             return Ok(());
         }
         let mut delivered = Vec::new();
+        let before = connection.written();
         let written = connection.write(now.mono, &mut delivered);
+        if connection.written() > before {
+            self.note_sign_of_life(connection, now);
+        }
         self.count_account_frames(&mut delivered, now);
         if !delivered.is_empty() {
             let mut ledger = self.shared.ledger.lock();

@@ -10,9 +10,10 @@ use crate::domain::Now;
 use super::connection::{Connection, Farewell, Mark, Phase};
 use super::framing::{OPCODE_TEXT, write_frame};
 use super::ledger::Ending;
-use super::private::account_ledger::{AccountSession, Missed};
+use super::private::account_ledger::Missed;
 use super::private::fault::AccountFault;
 use super::private::life::LifeKind;
+use super::private::sessions::AccountSession;
 use super::private::subscription::SpellingAnswer;
 use super::private::{Account, Event, ExpiryNotice, What, listen_key_expired};
 use super::server::Server;
@@ -112,19 +113,26 @@ impl Server {
         let shared = Arc::clone(&self.shared);
         let mut accounts = shared.accounts.lock();
         let account = &mut accounts.list[index];
-        for id in &account.sockets {
+        for id in &account.sockets.clone() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            let frame = parcels
-                .first()
-                .and_then(|parcel| wrap(connection, index, parcel, account, &self.rules, false, now).ok());
-            if let Some(frame) = frame {
+            let mut half = None;
+            let mut is_filtered = true;
+            for parcel in parcels {
+                let wrapped = wrap(connection, index, parcel, account, &self.rules, false, now);
+                is_filtered &= matches!(wrapped, Err(Missed::Filtered));
+                if let Some(number) = parcel.number {
+                    account.ledger.skipped(number, wrapped.as_ref().err().copied().unwrap_or(Missed::Lost));
+                }
+                half = half.or(wrapped.ok());
+            }
+            // Of events that it does not want it gets no half, but its end.
+            if half.is_some() || is_filtered {
                 connection.pump(now.mono);
+                let frame = half.unwrap_or_default();
                 connection.queue(&frame[..frame.len() / 2]);
                 connection.leave(Farewell { ending, polite: false });
+                account.ledger.fall_silent(*id, now.wall);
             }
-        }
-        for number in parcels.iter().filter_map(|parcel| parcel.number) {
-            account.ledger.skipped(number, Missed::Lost);
         }
         let sockets = account.sockets.clone();
         drop(accounts);
@@ -191,6 +199,21 @@ impl Server {
         self.shared.delivered.notify_all();
     }
 
+    /// A private connection's subscriptions were named, or bytes went into its socket.
+    pub(super) fn note_sign_of_life(&mut self, connection: &mut Connection, now: Now) {
+        let id = connection.id;
+        let Some(side) = connection.websocket().and_then(|side| side.private_mut()) else { return };
+        let is_named = std::mem::take(&mut side.is_named);
+        let mut accounts = self.shared.accounts.lock();
+        for &index in &side.accounts {
+            let ledger = &mut accounts.list[index].ledger;
+            ledger.speak(id, now.wall);
+            if is_named {
+                ledger.prove(id, now.wall);
+            }
+        }
+    }
+
     /// Enters a connection in the lists of the accounts whose keys it asks for, and takes it out of the others.
     pub(super) fn enter_accounts(&mut self, connection: &mut Connection, now: Now) {
         let (id, peer) = (connection.id, connection.peer);
@@ -209,14 +232,7 @@ impl Server {
             }
             if !before.contains(&index) {
                 accounts.list[index].sockets.push(id);
-                accounts.list[index].ledger.open(AccountSession {
-                    connection: id,
-                    peer,
-                    spelling: one.spelling,
-                    opened_at: now.wall,
-                    frames_delivered: 0,
-                    ended: None,
-                });
+                accounts.list[index].ledger.open(AccountSession::new(id, peer, one.spelling, now.wall));
             }
         }
         for index in before.into_iter().filter(|index| !side.accounts.contains(index)) {

@@ -318,7 +318,7 @@ impl WebSocketSide {
                 self.subscriptions.retain(|name| !names.contains(name));
                 Value::Null
             }),
-            "LIST_SUBSCRIPTIONS" => match &self.private {
+            "LIST_SUBSCRIPTIONS" => match &mut self.private {
                 Some(private) => Some(json!(private.listed(rules, whose))),
                 None => Some(json!(self.subscriptions)),
             },

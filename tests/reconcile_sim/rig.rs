@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use kraite_streams::domain::Wall;
+use kraite_streams::domain::{Decimal, Wall};
 use kraite_streams::exchange::binance::fact::OrderFact;
-use kraite_streams::sim::{AccountsConfig, SimConfig, SimHandle, Simulator, WeightLimit};
+use kraite_streams::sim::{
+    AccountLedger, AccountsConfig, FrameEntry, OrderTruth, SimConfig, SimHandle, Simulator, WeightLimit,
+};
 use rusqlite::Connection;
 
 use crate::daemon_process::{Daemon, PATIENCE, run_with_input, write_settings};
@@ -48,15 +50,22 @@ impl Rig {
     /// The same on a simulator of one's own, whose limits of connects and weight are lifted.
     #[track_caller]
     pub fn start_on(config: SimConfig, settings: &[&str]) -> Rig {
-        let count = config.accounts.count;
         let weight = WeightLimit { per_minute: 100_000, ..WeightLimit::default() };
-        let sim = Simulator::start(SimConfig { connects: None, weight, ..config }).unwrap();
+        Rig::start_with(SimConfig { connects: None, weight, ..config }, settings)
+    }
+
+    /// The same with the simulator's own limits; its weight is the address's.
+    #[track_caller]
+    pub fn start_with(config: SimConfig, settings: &[&str]) -> Rig {
+        let weight = format!("net.rest_weight = {}", config.weight.per_minute);
+        let count = config.accounts.count;
+        let sim = Simulator::start(config).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec![
             "user_data.discovery_s = 5",
             "user_data.liveness_mark_s = 1",
             "net.connects_per_window = 10000",
-            "net.rest_weight = 100000",
+            &weight,
             "user_data.binance.dispatched_executions = \"NEW,TRADE,AMENDMENT,CANCELED,EXPIRED,REJECTED,CALCULATED,ALGO_NEW,\
              ALGO_CANCELED,ALGO_EXPIRED,ALGO_REJECTED,ALGO_TRIGGERING,ALGO_TRIGGERED,ALGO_FINISHED,ALGO_FILLED\"",
         ];
@@ -91,7 +100,9 @@ impl Rig {
         for account in self.sim.accounts() {
             let id = account.index as i64 + 1;
             let book = self.sim.account_book(account.index);
-            let regular = book.orders.values().filter(|order| order.algo_id.is_none());
+            // The venue's own orders, liquidations and the like, are nobody's, and may share a client id.
+            let is_placed = |order: &&OrderTruth| order.algo_id.is_none() && !order.client_id.contains("autoclose");
+            let regular = book.orders.values().filter(is_placed);
             let regular = regular.map(|order| (false, order.id, &*order.instrument.symbol, &order.client_id));
             let algos =
                 book.algo_orders.values().map(|algo| (true, algo.id, &*algo.instrument.symbol, &algo.client_id));
@@ -256,8 +267,9 @@ impl Rig {
             let (recovered, frames): (Vec<&String>, Vec<&String>) =
                 rows.iter().partition(|text| text.ends_with(r#""recovered":true}"#));
             let mine: Vec<_> = gaps.iter().filter(|gap| gap.account == id).map(|gap| gap.bounds).collect();
+            let ledger = self.sim.account_ledger(account.index);
             let frames: Vec<Vec<u8>> = frames.into_iter().map(|text| recorded_bytes(text)).collect();
-            let verdict = self.sim.account_ledger(account.index).judge(frames.iter().map(Vec::as_slice), &mine);
+            let verdict = ledger.judge(frames.iter().map(Vec::as_slice), &mine);
             if !verdict.is_clean() {
                 complaints.push(format!(
                     "account {id}: {} frames neither audited nor in a gap, {} foreign, {} out of order",
@@ -265,6 +277,12 @@ impl Rig {
                     verdict.foreign,
                     verdict.disordered
                 ));
+                complaints.extend(
+                    verdict
+                        .uncovered
+                        .iter()
+                        .map(|frame| uncovered(frame, &ledger, gaps.iter().filter(|gap| gap.account == id))),
+                );
             }
             let mut fills: BTreeMap<u64, usize> = BTreeMap::new();
             for fact in rows.iter().filter_map(|text| OrderFact::read(text.as_bytes())) {
@@ -290,6 +308,19 @@ impl Rig {
         complaints
     }
 
+    /// What was decided about an order, and when.
+    fn decisions(&self, exchange_order_id: &str) -> Vec<String> {
+        let mut statement = self
+            .database
+            .prepare_cached(
+                "SELECT d.decided_at || ' ' || d.note FROM stream_decisions d JOIN orders o ON o.id = d.order_id \
+                 WHERE o.exchange_order_id = ? ORDER BY d.id",
+            )
+            .unwrap();
+        let rows = statement.query_map([exchange_order_id], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
     /// Local orders that are not where the exchange's are.
     pub fn drift(&self) -> Vec<String> {
         let mut drift = Vec::new();
@@ -298,18 +329,25 @@ impl Rig {
             let mut statement = self
                 .database
                 .prepare_cached(
-                    "SELECT o.exchange_order_id, o.is_algo, o.status FROM orders o JOIN positions p ON p.id = o.position_id \
-                     WHERE p.account_id = ?",
+                    "SELECT o.exchange_order_id, o.is_algo, o.status, o.price FROM orders o \
+                     JOIN positions p ON p.id = o.position_id WHERE p.account_id = ?",
                 )
                 .unwrap();
             let rows = statement.query_map([account.index as i64 + 1], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?))
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, bool>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, String>(3)?,
+                ))
             });
-            for (id, is_algo, local) in rows.unwrap().map(Result::unwrap) {
+            for (id, is_algo, local, local_price) in rows.unwrap().map(Result::unwrap) {
                 let number: u64 = id.parse().unwrap();
+                let order = || book.orders.values().find(|order| order.id == number);
+                let algo = || book.algo_orders.values().find(|algo| algo.id == number);
                 let venue = match is_algo {
-                    false => book.orders.values().find(|order| order.id == number).map(|order| order.status),
-                    true => book.algo_orders.values().find(|algo| algo.id == number).map(|algo| match algo.status {
+                    false => order().map(|order| order.status),
+                    true => algo().map(|algo| match algo.status {
                         "FINISHED" if algo.executed_text().parse::<f64>().unwrap_or(0.0) > 0.0 => "FILLED",
                         "FINISHED" => "CANCELED",
                         other => other,
@@ -320,13 +358,39 @@ impl Rig {
                     "EXPIRED_IN_MATCH" => "EXPIRED",
                     other => other,
                 };
-                if venue != local {
-                    drift.push(format!("account {}: order {id}: {local}, at the venue {venue}", account.index + 1));
+                let price = match is_algo {
+                    false => order().and_then(written_price),
+                    // What an executed one cost is in no list of algo orders: the stream tells it, or nobody.
+                    true => None,
+                };
+                let is_priced = price.as_ref().is_none_or(|price| Decimal::parse(&local_price).as_ref() == Some(price));
+                if venue != local || !is_priced {
+                    let (account, decided) = (account.index + 1, self.decisions(&id));
+                    drift.push(format!(
+                        "account {account}: order {id}: {local} at {local_price}, at the venue {venue} at {price:?}: {decided:?}"
+                    ));
                 }
             }
         }
         drift
     }
+}
+
+/// What the rules write: the stated price while the order works, else the average, if that is positive.
+fn written_price(order: &OrderTruth) -> Option<Decimal> {
+    let positive = |text: String| Decimal::parse(&text).filter(Decimal::is_positive);
+    let average = (!order.is_open()).then(|| positive(order.average_text())).flatten();
+    average.or_else(|| positive(order.price_text()))
+}
+
+/// A frame that is missing, with what happened around it.
+fn uncovered<'g>(frame: &FrameEntry, ledger: &AccountLedger, gaps: impl Iterator<Item = &'g GapRow>) -> String {
+    let deliveries: Vec<_> = ledger.deliveries.iter().filter(|delivery| delivery.frame == frame.number).collect();
+    let at = frame.generated_at.as_millis();
+    let is_near = |wall: Wall| (wall.as_millis() - at).abs() < 60_000;
+    let sessions: Vec<_> = ledger.sessions.iter().filter(|session| is_near(session.spoken_at)).collect();
+    let of_account: Vec<_> = gaps.filter(|gap| is_near(gap.bounds.0) || is_near(gap.bounds.1)).collect();
+    format!("{frame:?}\ndelivered: {deliveries:?}\nsessions: {sessions:#?}\ngaps: {of_account:?}")
 }
 
 /// The bytes that were recorded: of a frame that is no JSON they stand in base64.

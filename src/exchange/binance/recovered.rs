@@ -31,7 +31,13 @@ pub fn order_events(order: &RestOrder, trades: &[RestTrade]) -> Vec<String> {
         cumulative = cumulative.and_then(|sum| sum.minus(&trade.quantity)).filter(|left| !left.is_negative());
     }
     events.reverse();
-    let is_told = is_filled && !fills.is_empty() || order.status == "PARTIALLY_FILLED" && !fills.is_empty();
+    let newest = fills.values().map(|trade| trade.time_ms).max();
+    let is_told = match order.status.as_str() {
+        "FILLED" => newest.is_some(),
+        // Changed since its newest fill, it was amended: no fill tells the new price as newer than what it replaced.
+        "PARTIALLY_FILLED" => newest.is_some_and(|newest| newest >= order.updated_ms),
+        _ => false,
+    };
     if !is_told {
         events.push(state_event(order));
     }
@@ -196,6 +202,22 @@ mod tests {
         let events = check(&order_events(&partly, &trades), "ORDER_TRADE_UPDATE");
         let states: Vec<_> = events.iter().map(|event| text(event, "X")).collect();
         assert_eq!(states, ["PARTIALLY_FILLED", "PARTIALLY_FILLED", "CANCELED"]);
+    }
+
+    #[test]
+    fn an_order_that_was_amended_after_its_newest_fill_has_a_state_beside_it() {
+        let orders = read_orders(200, ORDERS, None).unwrap();
+        let trades = read_trades(200, TRADES, None).unwrap();
+        let newest = trades.iter().map(|trade| trade.time_ms).max().unwrap();
+        let states = |status: &str, updated_ms| {
+            let order = RestOrder { status: status.into(), updated_ms, ..orders[0].clone() };
+            let events = check(&order_events(&order, &trades), "ORDER_TRADE_UPDATE");
+            let last = events.last().unwrap();
+            (events.len(), last["o"].get("t").is_some(), last["T"].as_i64().unwrap())
+        };
+        assert_eq!(states("PARTIALLY_FILLED", newest), (2, true, newest));
+        assert_eq!(states("PARTIALLY_FILLED", newest + 1), (3, false, newest + 1));
+        assert_eq!(states("FILLED", newest + 1), (2, true, newest));
     }
 
     #[test]

@@ -5,15 +5,13 @@
 //! recorder's frames and gaps against it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::domain::Wall;
 use crate::domain::limits::SIM_SESSIONS_KEPT_MAX;
-use crate::sim::ledger::Ending;
 
 use super::event::Event;
-use super::subscription::PrivateSpelling;
+use super::sessions::AccountSession;
 
 /// A snapshot of what happened on one account's stream.
 #[derive(Clone, Debug, Default)]
@@ -116,23 +114,6 @@ pub struct Delivery {
     pub connection: u64,
     /// When its last byte went into the socket.
     pub at: Wall,
-}
-
-/// One connection that asked for a key of this account.
-#[derive(Clone, Debug)]
-pub struct AccountSession {
-    /// Grows with every TCP connection.
-    pub connection: u64,
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// How it asked.
-    pub spelling: PrivateSpelling,
-    /// When it asked.
-    pub opened_at: Wall,
-    /// Frames delivered to it, doubles too.
-    pub frames_delivered: u64,
-    /// When and why it ended; `None` while it lives.
-    pub ended: Option<(Wall, Ending)>,
 }
 
 /// What holding a recorder's frames against the ledger came to. All is well when every list is empty and every count zero.
@@ -304,9 +285,10 @@ impl AccountLedger {
             frame.fate = Fate::Delivered;
         }
         self.deliveries.push(Delivery { seq: self.deliveries.len() as u64 + 1, frame: number, connection, at: now });
-        if let Some(session) = self.sessions.iter_mut().rev().find(|one| one.connection == connection) {
+        self.with_session(connection, |session| {
             session.frames_delivered += 1;
-        }
+            session.proven_at.get_or_insert(now);
+        });
     }
 
     /// The connection ended before.
@@ -326,13 +308,6 @@ impl AccountLedger {
             self.sessions.remove(oldest);
         }
         self.sessions.push_back(session);
-    }
-
-    pub(in crate::sim) fn end(&mut self, connection: u64, now: Wall, ending: Ending) {
-        let session = self.sessions.iter_mut().rev().find(|one| one.connection == connection);
-        if let Some(session) = session {
-            session.ended.get_or_insert((now, ending));
-        }
     }
 
     pub(in crate::sim) fn count_fault(&mut self, kind: &'static str) {

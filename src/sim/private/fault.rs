@@ -1,7 +1,7 @@
 //! What can go wrong with one account, and with the venue as a whole.
 //!
 //! Those that need a live connection wait, in order, until the account has one; then they take effect at once, on all its
-//! connections. Those that need a frame make one. Those at the door and at the listen-key desk wait there.
+//! connections. Those that need a frame make one. What needs neither takes effect when its turn comes. Those at the door and at the listen-key desk wait there.
 
 use std::fmt;
 use std::time::Duration;
@@ -68,6 +68,13 @@ pub enum AccountFault {
     RefuseUpgrade {
         /// HTTP status.
         status: u16,
+    },
+    /// From now on for so long, every upgrade for this account is answered with this status. Live connections stay.
+    RefuseUpgrades {
+        /// HTTP status.
+        status: u16,
+        /// How long.
+        lasts: Duration,
     },
     /// The next connection of this account answers everything and delivers nothing.
     MuteNext,
@@ -160,7 +167,7 @@ impl ReadFault {
 
 impl AccountFault {
     /// Every kind, with ordinary parameters.
-    pub const ALL: [AccountFault; 31] = [
+    pub const ALL: [AccountFault; 32] = [
         AccountFault::Cut,
         AccountFault::Close,
         AccountFault::HalfFrame,
@@ -177,6 +184,7 @@ impl AccountFault {
         AccountFault::Lag { delay: Duration::from_millis(100) },
         AccountFault::SlowHandshake { delay: Duration::from_millis(1_500) },
         AccountFault::RefuseUpgrade { status: 503 },
+        AccountFault::RefuseUpgrades { status: 503, lasts: Duration::from_millis(500) },
         AccountFault::MuteNext,
         AccountFault::LagNext { delay: Duration::from_millis(100) },
         AccountFault::ExpireKey { notice: ExpiryNotice::Number },
@@ -214,6 +222,7 @@ impl AccountFault {
             AccountFault::Lag { .. } => "lag",
             AccountFault::SlowHandshake { .. } => "slow_handshake",
             AccountFault::RefuseUpgrade { .. } => "refuse_upgrade",
+            AccountFault::RefuseUpgrades { .. } => "refuse_upgrades",
             AccountFault::MuteNext => "mute_next",
             AccountFault::LagNext { .. } => "lag_next",
             AccountFault::ExpireKey { .. } => "expire_key",

@@ -23,6 +23,7 @@ mod listen_key;
 mod moves;
 mod position;
 pub mod reads;
+pub mod sessions;
 pub(in crate::sim) mod side;
 mod steps;
 pub(in crate::sim) mod subscription;
@@ -147,6 +148,8 @@ pub(in crate::sim) struct Account {
     pub(in crate::sim) faults: VecDeque<AccountFault>,
     /// Faults that wait at the door or the desk.
     pub(in crate::sim) door: VecDeque<AccountFault>,
+    /// Every upgrade is answered with this status until then.
+    pub(in crate::sim) refuses_until: (Mono, u16),
     /// It trades.
     pub(in crate::sim) has_begun: bool,
     /// The newest frames, for replays.
@@ -242,6 +245,7 @@ impl Accounts {
             sockets: Vec::new(),
             faults: VecDeque::new(),
             door: VecDeque::new(),
+            refuses_until: (Mono::ZERO, 0),
             has_begun: false,
             recent: VecDeque::new(),
             issued: Vec::new(),

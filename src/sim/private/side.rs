@@ -27,6 +27,8 @@ pub(in crate::sim) struct PrivateSide {
     pub(in crate::sim) accounts: Vec<usize>,
     /// The subscriptions have changed.
     pub(in crate::sim) is_changed: bool,
+    /// LIST_SUBSCRIPTIONS has named some.
+    pub(in crate::sim) is_named: bool,
     /// Nothing is delivered before this.
     pub(in crate::sim) muted_until: Mono,
     /// Events are held back until this.
@@ -65,7 +67,7 @@ impl PrivateSide {
     }
 
     /// The answer to LIST_SUBSCRIPTIONS.
-    pub(in crate::sim) fn listed(&self, rules: &PrivateRules, whose: Whose<'_>) -> Vec<String> {
+    pub(in crate::sim) fn listed(&mut self, rules: &PrivateRules, whose: Whose<'_>) -> Vec<String> {
         let is_shown = |one: &Subscription| match one.account {
             None => rules.lists_unknown_keys,
             Some(_) => rules.lists_dead_keys || whose(&one.key).is_some(),
@@ -74,7 +76,9 @@ impl PrivateSide {
             let answer = rules.spellings.answer(one.spelling);
             is_shown(one) && matches!(answer, SpellingAnswer::Delivers | SpellingAnswer::Acknowledges)
         });
-        shown.flat_map(Subscription::listed).collect()
+        let names: Vec<String> = shown.flat_map(Subscription::listed).collect();
+        self.is_named |= !names.is_empty();
+        names
     }
 
     /// By which subscription an event of an account is delivered here.

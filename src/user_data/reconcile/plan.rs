@@ -282,9 +282,18 @@ impl Plan {
                 let strangers = self.strangers();
                 let mut asks: VecDeque<Ask> = strangers.into();
                 self.disagreement = None;
+                for (symbol, order_id) in self.unfinished_reals() {
+                    self.disagreement.get_or_insert((order_id, symbol.clone()));
+                    asks.push_back(Ask::Order { symbol, order_id });
+                }
                 for order in self.orders.values().filter(|order| order.updated_ms >= self.scope.since_ms) {
                     if let Some(ask) = self.disagrees(order, now_ms) {
-                        self.disagreement.get_or_insert((order.order_id, order.symbol.clone()));
+                        // What changed a working order last may be an amendment, with all its fills from before the window: that
+                        // none of them is as new as the order is a reason to look again, and none to give up.
+                        let is_amended = order.status == "PARTIALLY_FILLED" && matches!(ask, Ask::History { .. });
+                        if !is_amended {
+                            self.disagreement.get_or_insert((order.order_id, order.symbol.clone()));
+                        }
                         asks.push_back(ask);
                     }
                 }
@@ -332,8 +341,7 @@ impl Plan {
     fn strangers(&self) -> Vec<Ask> {
         let of_trades = self.trades.values().filter(|trade| trade.time_ms >= self.scope.since_ms);
         let of_trades = of_trades.map(|trade| (trade.symbol.clone(), trade.order_id));
-        let of_algos = self.algos.values().filter(|algo| algo.updated_ms >= self.scope.since_ms);
-        let of_algos = of_algos.filter_map(|algo| Some((algo.symbol.clone(), algo.order_id?)));
+        let of_algos = self.algos_of_interest().filter_map(|algo| Some((algo.symbol.clone(), algo.order_id?)));
         let named: BTreeSet<(String, u64)> = of_trades.chain(of_algos).collect();
         let new = named.into_iter().filter(|name| {
             !self.orders.contains_key(name)

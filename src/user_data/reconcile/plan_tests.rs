@@ -26,6 +26,8 @@ pub(super) struct Venue {
     /// As the positions.
     pub(super) balances: Vec<Vec<Value>>,
     pub(super) asked: Vec<Ask>,
+    /// What lists of orders still show of the order with the same id.
+    pub(super) earlier: Option<Value>,
     /// Before this question lists and single reads do not know of trades and of any order's end.
     pub(super) lags_until: usize,
 }
@@ -60,7 +62,11 @@ impl Venue {
                     History::Trades if is_late => return page(Vec::new()),
                     History::Trades => (&self.trades, "id", "time"),
                 };
-                page(rows.iter().filter(|row| is_of(row, symbol, *from, id, time)).cloned().collect())
+                let of_rows = rows.iter().filter(|row| is_of(row, symbol, *from, id, time));
+                let earlier = self.earlier.as_ref().filter(|_| *of == History::Orders);
+                let shown =
+                    |row: &Value| earlier.filter(|earlier| earlier["orderId"] == row["orderId"]).unwrap_or(row).clone();
+                page(of_rows.map(shown).collect())
             }
             Ask::Order { symbol, order_id } => {
                 let found = self.orders.iter().find(|row| row["symbol"] == **symbol && row["orderId"] == *order_id);
@@ -288,6 +294,33 @@ fn algo_orders_are_followed_into_their_real_order() {
 }
 
 #[test]
+fn what_an_algo_order_has_executed_is_read_when_its_real_order_is_over() {
+    // The real order was read while it worked, the algo order when it had ended.
+    let mut venue = Venue {
+        orders: vec![order("B", 70, "FILLED", "3", SINCE + 30)],
+        earlier: Some(order("B", 70, "NEW", "0", SINCE + 29)),
+        algos: vec![algo(5, "FINISHED", "70", SINCE + 31)],
+        trades: vec![trade("B", 3, 70, "3", SINCE + 30)],
+        ..Venue::default()
+    };
+    let mine = vec![local(1, "B", "5", "NEW", true)];
+    let conclusion = concluded(&mut venue, scope(mine.clone()), &[]);
+    assert_eq!(told(&conclusion), expected(&[("FINISHED", "", 0), ("FILLED", "3", 3)]));
+    assert!(conclusion.events[0].text.contains(r#""aq":"3""#), "{conclusion:?}");
+    // All of it was over long before the window, and the local order does not show it.
+    let old = SINCE - 1_000_000;
+    let mut venue = Venue {
+        orders: vec![order("B", 70, "FILLED", "3", old)],
+        algos: vec![algo(5, "FINISHED", "70", old + 1)],
+        trades: vec![trade("B", 3, 70, "3", old)],
+        ..Venue::default()
+    };
+    let conclusion = concluded(&mut venue, scope(mine), &[]);
+    assert!(conclusion.events[0].text.contains(r#""aq":"3""#), "{conclusion:?}");
+    assert_eq!((conclusion.missed(), conclusion.drift[0].venue.as_str()), (0, "FILLED"));
+}
+
+#[test]
 fn pages_are_read_to_the_end() {
     let trades = (0..2_500).map(|id| trade("A", id + 1, 7, "1", SINCE + 1)).collect();
     let mut row = order("A", 7, "FILLED", "2500", SINCE + 1);
@@ -308,6 +341,28 @@ fn fills_that_lag_for_ever_are_no_outcome() {
     };
     let of_symbol = Scope { symbols: ["A".to_owned()].into(), ..scope(Vec::new()) };
     assert_eq!(run(&mut venue, of_symbol).1, Err(PlanError::Disagreement(7, "A".into())));
+}
+
+#[test]
+fn an_order_that_was_filled_before_the_gap_and_amended_in_it_has_the_new_price() {
+    let mut venue = Venue {
+        orders: vec![order("A", 7, "PARTIALLY_FILLED", "1", SINCE + 20)],
+        trades: vec![trade("A", 1, 7, "1", SINCE - 100_000)],
+        ..Venue::default()
+    };
+    let mut mine = local(1, "A", "7", "PARTIALLY_FILLED", false);
+    mine.order.price = Decimal::parse("11");
+    mine.order.last = Some(OrderMark { transaction_time_ms: SINCE - 100_000, filled_quantity: Decimal::parse("1") });
+    let conclusion = concluded(&mut venue, scope(vec![mine.clone()]), &[]);
+    assert_eq!(told(&conclusion), expected(&[("PARTIALLY_FILLED", "1", 0)]));
+    assert_eq!((conclusion.missed(), conclusion.drift.len()), (1, 1));
+    // The same with the fill inside the window: it was heard, the amendment was not.
+    venue.trades = vec![trade("A", 1, 7, "1", SINCE + 10)];
+    mine.order.last = Some(OrderMark { transaction_time_ms: SINCE + 10, filled_quantity: Decimal::parse("1") });
+    let fill = r#"{"e":"ORDER_TRADE_UPDATE","T":1000010,"o":{"s":"A","x":"TRADE","X":"PARTIALLY_FILLED","i":7,"p":"11","z":"1","t":1}}"#;
+    let conclusion = concluded(&mut venue, scope(vec![mine]), &[fill]);
+    assert_eq!(told(&conclusion), expected(&[("PARTIALLY_FILLED", "1", 0)]));
+    assert_eq!((conclusion.missed(), conclusion.drift.len()), (1, 1));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a plan has read so far: which telling of an order holds, which order a local row stands for, and what is over.
 
+use std::collections::BTreeSet;
+
 use super::Plan;
 use crate::exchange::binance::account_answers::{RestAlgoOrder, RestOrder, RestTrade};
 use crate::exchange::binance::fact::Subject;
@@ -54,12 +56,28 @@ impl Plan {
         }
     }
 
+    /// Algo orders of the window, and those of local orders, however old.
+    pub(super) fn algos_of_interest(&self) -> impl Iterator<Item = &RestAlgoOrder> {
+        let locals: BTreeSet<Subject> = self.scope.orders.iter().filter_map(|local| self.subject(local)).collect();
+        self.algos.values().filter(move |algo| {
+            algo.updated_ms >= self.scope.since_ms || locals.contains(&Subject::Algo { id: algo.algo_id })
+        })
+    }
+
+    /// Real orders that worked when they were read, and whose algo orders say that they have ended: what was executed is not
+    /// known before they are read again.
+    pub(super) fn unfinished_reals(&self) -> Vec<(String, u64)> {
+        let finished = self.algos_of_interest().filter(|algo| algo.status == "FINISHED");
+        let reals = finished.filter_map(|algo| self.orders.get(&(algo.symbol.clone(), algo.order_id?)));
+        reals.filter(|real| is_working(real)).map(|real| (real.symbol.clone(), real.order_id)).collect()
+    }
+
     /// Whether the venue says that it has ended, which is never taken back.
     pub(super) fn is_over(&self, subject: &Subject) -> bool {
         match subject {
             Subject::Order { symbol, id } => {
                 let order = self.orders.get(&(symbol.clone(), *id));
-                order.is_some_and(|order| !matches!(order.status.as_str(), "NEW" | "PARTIALLY_FILLED"))
+                order.is_some_and(|order| !is_working(order))
             }
             Subject::Algo { id } => {
                 let algo = self.algos.get(id);
@@ -79,4 +97,8 @@ pub(in super::super) fn unanswered(local: &LocalOrder) -> Option<&str> {
 fn subject_of(local: &LocalOrder) -> Option<Subject> {
     let id = local.order.exchange_order_id.as_ref()?.parse().ok()?;
     Some(if local.order.is_algo { Subject::Algo { id } } else { Subject::Order { symbol: local.symbol.clone(), id } })
+}
+
+fn is_working(order: &RestOrder) -> bool {
+    matches!(order.status.as_str(), "NEW" | "PARTIALLY_FILLED")
 }
