@@ -63,7 +63,7 @@ fn a_full_spool_stops_reading_loudly_and_goes_on_when_redis_is_back() {
     let (settings, _) = Settings::load(Some(&folder.path().join(SETTINGS))).unwrap();
     let (clock, mut random): (Arc<dyn Clock>, _) = (Arc::new(SystemClock::start()), Random::from_seed(7));
     let gate = wiring::connect_gate(&settings, &mut random);
-    let mut config = account_wiring::account_role(&settings, "a test", gate).unwrap();
+    let mut config = account_wiring::account_role(&settings, "a test", gate, &*clock).unwrap();
     (config.spool.bytes_max, config.spool.account_bytes_max, config.spool.segment_bytes) =
         (10 << 20, 10 << 20, 5 << 19);
     let role = AccountRole::start(config, Arc::clone(&clock), random.fork()).unwrap();
