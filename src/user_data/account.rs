@@ -8,6 +8,8 @@
 //! Silence is counted from the last sign of life that is certain: for a broken connection the last frame, for a dead key the
 //! last proof that the key was good, each earlier by [`GAP_MARGIN`]. So a gap never begins later than the truth.
 
+mod frames;
+mod key;
 mod mute;
 mod rotation;
 mod silence;
@@ -20,12 +22,12 @@ use self::rotation::Rotations;
 pub use self::rotation::{Cause, Place, RotationPlan, Seat};
 use self::silence::Silence;
 pub use self::state::{AccountState, RotationState};
-use crate::domain::limits::{GAP_MARGIN, HOLD_GAP_MIN, NUDGE_EVERY, PROOF_WITHIN, UNPROVEN_FRAMES_MAX};
+use crate::domain::limits::{GAP_MARGIN, HOLD_GAP_MIN, NUDGE_EVERY, PROOF_WITHIN};
 use crate::domain::{Mono, Now, Wall};
-use crate::exchange::binance::control::{Proof, list_subscriptions_request, subscriptions_prove};
+use crate::exchange::binance::control::list_subscriptions_request;
 use crate::exchange::binance::listen_key::ListenKey;
 use crate::exchange::binance::private_url::{PrivateUrl, Spelling, SpellingChoice};
-use crate::exchange::binance::user_data::{Class, Demand, EventSet, Frame};
+use crate::exchange::binance::user_data::EventSet;
 use crate::spool::{AccountId, ExchangeId, Gap};
 
 /// What is known of an account before its stream begins.
@@ -207,49 +209,6 @@ impl Account {
         self.key.as_ref()
     }
 
-    /// The venue gave a key: a new connection, even where the text is the old one, which the venue may have forgotten
-    /// meanwhile.
-    pub fn handle_key(&mut self, news: KeyNews, now: Now) {
-        if self.phase == Phase::Stopped {
-            return;
-        }
-        self.refused = None;
-        let Some(news) = self.keep_for_handover(news, now) else { return };
-        if self.key.replace(news.key).is_some() {
-            self.go_silent("key", true, now);
-        }
-        self.be_replaced_since(news.replaced);
-        if self.is_open {
-            self.go_elsewhere(Pace::Now, now);
-        } else {
-            self.phase = Phase::HaveKey;
-        }
-    }
-
-    /// A keep-alive at `at` answered for the key in use.
-    pub fn handle_key_extended(&mut self, at: Wall, now: Now) {
-        self.refused = None;
-        // With a newer key at hand it says nothing about the key of this connection.
-        if matches!(self.phase, Phase::Live { .. }) && !self.has_newer_key() {
-            let ago = u64::try_from(now.wall.as_micros().saturating_sub(at.as_micros())).unwrap_or_default();
-            let mono = Mono::from_nanos(now.mono.as_nanos().saturating_sub(ago.saturating_mul(1_000)));
-            self.confirmed = Some(Now { mono, wall: at });
-        }
-    }
-
-    /// The venue says that the key does not exist (-1125).
-    pub fn handle_key_gone(&mut self, now: Now) {
-        if !matches!(self.phase, Phase::Stopped | Phase::NoKey) {
-            self.forget_newer_key();
-            self.lose_key(now);
-        }
-    }
-
-    /// The venue gives no key; `text` is a sentence for people. Ends with the next key or keep-alive.
-    pub fn handle_key_refused(&mut self, text: &str) {
-        self.refused = Some(text.to_owned());
-    }
-
     /// The URL with which the stream is to be hosted, once per key until [`Account::handle_open_refused`].
     pub fn poll_open(&mut self) -> Option<PrivateUrl> {
         if self.phase != Phase::HaveKey || self.is_open {
@@ -362,104 +321,9 @@ impl Account {
         }
     }
 
-    /// Something came, a ping included. Whether it proves that the account is alive.
-    pub fn handle_activity(&mut self, now: Now) -> bool {
-        let is_live = matches!(self.phase, Phase::Live { .. });
-        if is_live {
-            self.hear(now);
-        }
-        is_live
-    }
-
     /// A gap that must be recorded before whatever follows; to be asked after every call, on either side, until there is none.
     pub fn poll_gap(&mut self) -> Option<Gap> {
         self.gaps.pop_front()
-    }
-
-    /// The answer to a request of ours came.
-    pub fn handle_reply(&mut self, reply: &[u8], now: Now) {
-        if self.is_borne_out_by(reply, now) {
-            return;
-        }
-        let Some(key) = self.key.as_ref().filter(|_| self.reconnect.is_none()) else { return };
-        match self.phase {
-            Phase::Verifying { id, .. } => match subscriptions_prove(reply, id, key) {
-                Proof::Named { absent } => {
-                    self.absent = absent;
-                    self.go_live(now);
-                }
-                Proof::Missing | Proof::Error { .. } => self.fail_proof(now),
-                Proof::NotThisReply => {}
-            },
-            Phase::Live { .. } => {
-                let Some(id) = self.probe else { return };
-                match subscriptions_prove(reply, id, key) {
-                    Proof::Named { absent } => {
-                        (self.absent, self.probe, self.confirmed) = (absent, None, Some(now));
-                    }
-                    // What was subscribed no longer is: as if the key were dead.
-                    Proof::Missing => self.lose_key(now),
-                    Proof::Error { .. } => self.probe = None,
-                    Proof::NotThisReply => {}
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A frame is about to be recorded, behind the gaps that are there then: one that ends with it, or, on a connection that
-    /// is not proven, one that says that until now nobody is known to have listened.
-    pub fn handle_recorded(&mut self, frame: &Frame<'_>, now: Now) {
-        match frame.class.demand() {
-            // An expiry that names a key which was already replaced is old news.
-            Demand::NewListenKey
-                if !matches!(self.phase, Phase::NoKey | Phase::Stopped)
-                    && self.key.as_ref().and_then(|key| frame.names_key(key)) != Some(false) =>
-            {
-                self.lose_key(now);
-            }
-            Demand::ReconnectSoon => self.reconnect = self.reconnect.or(Some(Pace::Backoff)),
-            Demand::Nothing | Demand::NewListenKey => {}
-        }
-        let is_event = matches!(frame.class, Class::Event(_)) && frame.class.demand() == Demand::Nothing;
-        match self.phase {
-            Phase::Live { .. } => {
-                self.hear(now);
-                if is_event {
-                    (self.confirmed, self.brought) = (Some(now), Some(now.wall));
-                }
-            }
-            Phase::Verifying { .. } if is_event && self.reconnect.is_none() => {
-                self.go_live(now);
-                self.brought = Some(now.wall);
-            }
-            _ => {
-                self.unproven += 1;
-                // While another socket is on its way this one is left soon enough.
-                if !self.is_handing_over()
-                    && self.unproven > UNPROVEN_FRAMES_MAX
-                    && self.is_open
-                    && self.phase != Phase::Stopped
-                {
-                    self.unproven = 0;
-                    match self.phase {
-                        Phase::NoKey => self.reconnect = Some(Pace::Backoff),
-                        _ => self.fail_proof(now),
-                    }
-                }
-                // The spool will take this record for a sign of life, so what came before must be told, if it was not just now.
-                if self.gaps.is_empty() {
-                    self.tell_silence(now);
-                }
-            }
-        }
-    }
-
-    /// A frame could not be recorded, which no limit allows: what follows counts as missed until it is live again.
-    pub fn handle_unrecorded(&mut self, now: Now) {
-        if !matches!(self.phase, Phase::Stopped | Phase::NoKey) {
-            self.go_elsewhere(Pace::Backoff, now);
-        }
     }
 
     /// What the session must do now. To be asked after every call on the loop's side.
@@ -520,18 +384,6 @@ impl Account {
         let is_first_round = (self.failed_proofs as usize) < Spelling::ALL.len();
         let is_auto = self.config.choice == SpellingChoice::Auto;
         self.go_elsewhere(if is_first_round && is_auto { Pace::Now } else { Pace::Backoff }, now);
-    }
-
-    fn lose_key(&mut self, now: Now) {
-        self.go_silent("key", true, now);
-        if self.go_on_with_newer_key(now) {
-            return;
-        }
-        self.abandon_rotation(now);
-        self.phase = Phase::NoKey;
-        self.reconnect = None;
-        self.texts.clear();
-        self.probe = None;
     }
 }
 
