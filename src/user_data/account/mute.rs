@@ -29,9 +29,10 @@ impl Account {
         }
         self.fault = Some("the connection brought nothing of what happened at the venue".to_owned());
         self.go_silent("mute", false, now);
-        self.be_silent_since(Some(borne_out));
-        // Its pings were durable signs of life that were none.
-        self.tell_silence(now);
+        if self.be_silent_since(Some(borne_out)) {
+            // Its pings were durable signs of life that were none. A half-open one had none, and its gap goes on as one.
+            self.tell_silence(now);
+        }
         self.lose_key(now);
         true
     }

@@ -39,11 +39,15 @@ impl Account {
         }
     }
 
-    /// The open gap begins no later than `at`.
-    pub(super) fn be_silent_since(&mut self, at: Option<Wall>) {
-        if let (Some(silence), Some(at)) = (&mut self.silence, at) {
-            silence.since = silence.since.map(|since| since.min(earlier(at, GAP_MARGIN)));
+    /// The open gap begins no later than `at`. Whether it began later.
+    pub(super) fn be_silent_since(&mut self, at: Option<Wall>) -> bool {
+        let (Some(silence), Some(at)) = (&mut self.silence, at) else { return false };
+        let at = earlier(at, GAP_MARGIN);
+        if silence.since.is_none_or(|since| since <= at) {
+            return false;
         }
+        silence.since = Some(at);
+        true
     }
 
     /// The key was replaced, and was last extended at `at`. An event that its connection brought later is a later proof.

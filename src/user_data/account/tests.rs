@@ -1,6 +1,7 @@
 //! The account's machine, driven by hand: what it asks for, what it calls live, and where its gaps begin.
 
 use super::*;
+use crate::domain::limits::UNPROVEN_FRAMES_MAX;
 use crate::exchange::binance::user_data::classify;
 
 const KEY: &str = "SYNTHETIClistenKeyA0000000000000000000000000000000000000000000AA";
@@ -475,8 +476,10 @@ fn a_connection_that_brings_nothing_of_what_happens_is_left_with_its_key() {
             rig.at(brought * second);
             assert_eq!(rig.recorded(EVENT), None);
         }
-        rig.at(known * second - 500);
-        assert!(rig.account.handle_activity(rig.now), "pings are answered");
+        for answered in [known - 30, known - 1] {
+            rig.at(answered * second + 500);
+            assert!(rig.account.handle_activity(rig.now), "pings are answered");
+        }
         rig.at(known * second);
         assert_eq!(rig.account.handle_unheard(at(unheard), rig.now), since.is_some(), "{brought:?} {unheard}");
         let Some(since) = since else {
@@ -498,4 +501,20 @@ fn a_connection_that_brings_nothing_of_what_happens_is_left_with_its_key() {
         assert_eq!(told, Some((Some(known * second - MARGIN), known * second + 300, "key".to_owned())));
         assert_eq!(rig.phase(), "live");
     }
+}
+
+#[test]
+fn a_half_open_connection_that_the_venues_books_give_away_leaves_one_gap() {
+    let mut rig = Rig::live(SpellingChoice::Auto);
+    rig.at(1_050_000);
+    assert_eq!(rig.recorded(EVENT), None);
+    rig.at(1_100_000);
+    assert!(rig.account.handle_unheard(Wall::from_millis(1_080_000), rig.now));
+    assert_eq!((rig.gap(), rig.account.wants_key()), (None, true));
+    rig.key(OTHER);
+    rig.reconnect();
+    let id = rig.connected();
+    rig.at(1_100_300);
+    let told = rig.reply(id, &format!(r#""{OTHER}""#));
+    assert_eq!(told, Some((Some(1_050_000 - MARGIN), 1_100_300, "key".to_owned())));
 }
