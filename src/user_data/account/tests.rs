@@ -1,6 +1,7 @@
 //! The account's machine, driven by hand: what it asks for, what it calls live, and where its gaps begin.
 
 use super::*;
+use crate::domain::limits::UNPROVEN_FRAMES_MAX;
 use crate::exchange::binance::user_data::classify;
 
 const KEY: &str = "SYNTHETIClistenKeyA0000000000000000000000000000000000000000000AA";
