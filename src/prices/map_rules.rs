@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::map_report::{Contested, IdleMapper, MapReport, Pairing};
-use super::symbol_map::Target;
+use super::target::Target;
 use crate::domain::Venue;
 use crate::domain::limits::ROWS_MAX;
 use crate::exchange::contract_name::{shift_between, split_multiplier};

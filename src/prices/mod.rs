@@ -19,6 +19,7 @@ pub mod sink_postgres;
 pub mod sink_sqlite;
 pub mod symbol_map;
 mod symbol_table;
+mod target;
 pub mod writer;
 pub mod writer_status;
 pub mod writer_thread;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::batch::RowPrice;
 use super::sink::WriteReport;
-use super::symbol_map::Target;
+use super::target::Target;
 use super::writer_status::Names;
 use crate::domain::{BadPrice, PriceText};
 

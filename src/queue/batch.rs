@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::intent_job::{IntentJob, IntentJobWriter};
 use super::job::{BEFORE_UUID, BadRecord, JobRecord, JobWriter, UUID_LEN};
-use super::sink::Watermark;
+use super::watermark::Watermark;
 use crate::domain::limits::{PUSH_AGE_MAX, PUSH_BYTES_MAX, PUSH_JOBS_MAX};
 use crate::domain::{Mono, Wall};
 

@@ -31,6 +31,7 @@ pub mod redis;
 pub mod server_facts;
 pub mod sink;
 pub mod source;
+mod watermark;
 
 pub use batch::{BatchJob, JobBatch};
 pub use in_process::{InProcessQueue, InProcessSink, Reserved, in_process_queue};

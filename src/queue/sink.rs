@@ -9,16 +9,7 @@ use std::time::Duration;
 
 use super::batch::JobBatch;
 use super::server_facts::{LossWindow, ServerFacts};
-
-/// The last record of a push, kept on the server beside the queue and written in the same transaction: what the server
-/// remembers of it is what it remembers of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Watermark {
-    /// The epoch in which the record was first written.
-    pub epoch: [u8; 16],
-    /// Its place in the spool.
-    pub position: u64,
-}
+pub use super::watermark::Watermark;
 
 /// A push that is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod entry;
 pub mod event_key;
 mod event_type;
 pub mod fact;
+mod frame_fault;
 mod grammar;
 mod instruments;
 pub mod listen_key;

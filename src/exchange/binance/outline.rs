@@ -9,7 +9,7 @@
 use std::iter;
 use std::ops::Range;
 
-use super::mark_price::FrameFault;
+use super::frame_fault::FrameFault;
 use crate::domain::limits::{FRAME_ENTRIES_MAX, JSON_DEPTH_MAX};
 
 /// Positions of some text within the frame.

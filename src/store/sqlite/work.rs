@@ -6,11 +6,12 @@ use rusqlite::{Params, Row, TransactionBehavior};
 
 use super::SqliteStore;
 use super::work_read::{
-    audit_columns, audit_record, decision_row, intent_columns, intent_row, micros, millis, order_columns, order_row,
+    audit_columns, audit_record, decision_row, intent_columns, intent_row, json_list, micros, millis, order_columns,
+    order_row,
 };
 use super::work_transaction::SqliteTransaction;
 use crate::domain::Wall;
-use crate::store::error::{Result, StoreError};
+use crate::store::error::Result;
 use crate::store::user_data_rows::rounded_up;
 use crate::store::work::{End, WorkTables, WorkTransaction};
 use crate::store::work_rows::{
@@ -66,11 +67,6 @@ impl SqliteWork {
         )?;
         Ok(found.into_iter().flatten().collect())
     }
-}
-
-/// Texts as `json_each` takes them apart again.
-pub(super) fn json_list<T: serde::Serialize>(texts: &[T]) -> Result<String> {
-    serde_json::to_string(texts).map_err(|error| StoreError::new(crate::store::ErrorClass::Other, error.to_string()))
 }
 
 impl WorkTables for SqliteWork {

@@ -9,6 +9,12 @@ use crate::store::user_data_rows::identity;
 use crate::store::work_rows::{
     AuditColumns, AuditRecord, DecisionRow, IntentRow, OrderRow, PositionRow, direction, mark,
 };
+use crate::store::{ErrorClass, Result, StoreError};
+
+/// Texts as `json_each` takes them apart again.
+pub(super) fn json_list<T: serde::Serialize>(texts: &[T]) -> Result<String> {
+    serde_json::to_string(texts).map_err(|error| StoreError::new(ErrorClass::Other, error.to_string()))
+}
 
 /// Milliseconds since 1970 of a stamp column.
 macro_rules! millis {

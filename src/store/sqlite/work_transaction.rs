@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-use super::work::json_list;
+use super::work_read::json_list;
 use super::work_read::{millis, order_columns, order_row, position_columns, position_row};
 use crate::domain::order::OrderStatus;
 use crate::domain::{Decimal, Wall};
