@@ -282,7 +282,7 @@ mod tests {
                 assert!(value.parse::<f64>().is_ok(), "{line}");
             }
         }
-        assert_eq!(heads, 66);
+        assert_eq!(heads, 67);
         for line in [
             "kraite_stream_entries_total{kind=\"accepted\"} 12345678",
             "kraite_tick_to_commit_seconds{quantile=\"0.99\"} 0.06",
