@@ -34,7 +34,12 @@ pub struct Rig {
 impl Rig {
     pub fn new(count: usize, frames_per_second: f64, connects: Option<ConnectLimit>, lines: &[&str]) -> Rig {
         let accounts = AccountsConfig { count, frames_per_second, ..AccountsConfig::default() };
-        let sim = Simulator::start(SimConfig { accounts, connects, ..SimConfig::default() }).unwrap();
+        Rig::of(SimConfig { accounts, connects, ..SimConfig::default() }, lines)
+    }
+
+    /// With this simulator; `lines` are settings of the daemon.
+    pub fn of(config: SimConfig, lines: &[&str]) -> Rig {
+        let sim = Simulator::start(config).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kraite-streams.sqlite");
         let mut settings = Settings::default();

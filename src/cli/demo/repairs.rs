@@ -11,6 +11,8 @@ use super::report::RepairTimes;
 use super::truth::scaled;
 use crate::domain::Wall;
 use crate::domain::limits::RECONCILE_EDGE;
+use crate::domain::order::PositionSide;
+use crate::exchange::binance::account_fact::AccountFact;
 use crate::exchange::binance::fact::{OrderFact, Subject};
 use crate::sim::{AccountBook, AccountLedger, Fill, SimHandle};
 use crate::store::sqlite::HeldGap;
@@ -27,12 +29,14 @@ pub enum Origin {
     Recovered,
 }
 
-/// What the audit rows of one account say of orders.
+/// What the audit rows of one account say of orders, and of what it holds.
 #[derive(Debug, Default)]
 pub struct Told {
     heard: Vec<OrderFact>,
     recovered: Vec<(OrderFact, Value)>,
-    /// Recovered rows that say nothing of an order.
+    holdings: Vec<AccountFact>,
+    recovered_holdings: Vec<AccountFact>,
+    /// Recovered rows that say nothing of either.
     strange: u64,
 }
 
@@ -42,10 +46,12 @@ impl Told {
         let fact = OrderFact::read(raw);
         if !raw.ends_with(br#","recovered":true}"#) {
             self.heard.extend(fact);
+            self.holdings.extend(AccountFact::read(raw));
             return Origin::Heard;
         }
-        match (fact, serde_json::from_slice(raw)) {
-            (Some(fact), Ok(event)) => self.recovered.push((fact, event)),
+        match (fact, AccountFact::read(raw), serde_json::from_slice(raw)) {
+            (Some(fact), _, Ok(event)) => self.recovered.push((fact, event)),
+            (None, Some(holdings), _) => self.recovered_holdings.push(holdings),
             _ => self.strange += 1,
         }
         Origin::Recovered
@@ -111,11 +117,12 @@ struct Account<'a> {
 
 impl Account<'_> {
     fn judge(&self, report: &mut RepairReport) {
-        let Told { heard, recovered, strange } = self.told;
-        report.recovered += recovered.len() as u64 + strange;
+        let Told { heard, recovered, recovered_holdings, strange, .. } = self.told;
+        report.recovered += (recovered.len() + recovered_holdings.len()) as u64 + strange;
         if *strange > 0 {
-            report.complaints.push(format!("account {}: {strange} recovered events are of no order", self.row));
+            report.complaints.push(format!("account {}: {strange} recovered events are of nothing", self.row));
         }
+        self.judge_holdings(report);
         let mut by_subject: HashMap<&Subject, Vec<&OrderFact>> = HashMap::new();
         heard.iter().for_each(|fact| by_subject.entry(&fact.subject).or_default().push(fact));
         for (fact, event) in recovered {
@@ -142,6 +149,55 @@ impl Account<'_> {
             others.push(fact);
         }
         self.judge_fills(report);
+    }
+
+    /// Each recovered telling of positions and balances lies in a gap, was an event of the exchange's at that time, and says
+    /// what no frame and no other recovered event says; where it is of a position's last change, it says what is held.
+    fn judge_holdings(&self, report: &mut RepairReport) {
+        let all = &self.told.recovered_holdings;
+        for (at, told) in all.iter().enumerate() {
+            let is_twin = |other: &AccountFact| {
+                let has = |held| other.positions.contains(held);
+                other.time_ms == told.time_ms && !told.positions.is_empty() && told.positions.iter().all(has)
+            };
+            let why = if self.told.holdings.iter().chain(&all[..at]).any(is_twin) {
+                Some("stands in the audit already".to_owned())
+            } else if !self.is_in_gap(told.time_ms) {
+                Some("lies in no gap".to_owned())
+            } else if !self.was_sent(|frame| frame.event == "ACCOUNT_UPDATE", told.time_ms) {
+                Some("is of nothing that happened then".to_owned())
+            } else {
+                self.untrue_position(told)
+            };
+            if let Some(why) = why {
+                let at = Wall::from_millis(told.time_ms);
+                report.complaints.push(format!("account {}: the recovered ACCOUNT_UPDATE of {at} {why}", self.row));
+            }
+        }
+    }
+
+    fn untrue_position(&self, told: &AccountFact) -> Option<String> {
+        told.positions.iter().find_map(|held| {
+            let mut positions = self.book.positions.values();
+            let truth = positions.find(|truth| {
+                *truth.instrument.symbol == *held.symbol
+                    && PositionSide::of_word(truth.position_side) == Some(held.side)
+            });
+            match truth {
+                None => Some(format!("is of a position in {} that never was", held.symbol)),
+                Some(truth)
+                    if truth.updated_ms == told.time_ms && !same(held.quantity.as_str(), &truth.amount_text()) =>
+                {
+                    Some(format!(
+                        "says that {} of {} are held, but {} are",
+                        held.quantity,
+                        held.symbol,
+                        truth.amount_text()
+                    ))
+                }
+                Some(_) => None,
+            }
+        })
     }
 
     fn judge_fills(&self, report: &mut RepairReport) {

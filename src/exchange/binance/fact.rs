@@ -1,6 +1,6 @@
 //! What an order event says, as far as two texts can say the same: the stream's frame and the recovered event of one fill are
-//! different bytes and one fact. A fill is its symbol and trade id; any other state is the order, its status, what is filled
-//! and its price (facts/binance.md §4.1, §4.4).
+//! different bytes and one fact. A fill is its symbol and trade id; any other state is the order, its status, what is filled,
+//! its price and its quantity, which an amendment changes (facts/binance.md §4.1, §4.4).
 
 use serde_json::Value;
 
@@ -44,6 +44,8 @@ pub struct OrderFact {
     pub filled: Option<Decimal>,
     /// `p`, or an algo order's `tp`.
     pub price: Option<Decimal>,
+    /// `q`; of algo orders none, whose answers write it in a form of their own.
+    pub quantity: Option<Decimal>,
     /// `t`, where the event is a fill.
     pub trade: Option<u64>,
     /// `T`, ms since 1970 UTC; 0 where it is absent.
@@ -59,18 +61,19 @@ impl OrderFact {
         let text = |key: &str| order.get(key).and_then(Value::as_str);
         let decimal = |key: &str| text(key).and_then(Decimal::parse);
         let id = |key: &str| order.get(key).and_then(Value::as_u64).filter(|&id| id > 0);
-        let (subject, price, trade) = match event.get("e")?.as_str()? {
+        let (subject, price, quantity, trade) = match event.get("e")?.as_str()? {
             "ORDER_TRADE_UPDATE" => {
                 let subject = Subject::Order { symbol: text("s")?.to_owned(), id: id("i")? };
                 // Only executions carry a trade's id; other events have 0 there.
                 let trade = id("t").filter(|_| matches!(text("x"), Some("TRADE" | "CALCULATED")));
-                (subject, decimal("p"), trade)
+                (subject, decimal("p"), decimal("q"), trade)
             }
-            "ALGO_UPDATE" => (Subject::Algo { id: id("aid")? }, decimal("tp"), None),
+            "ALGO_UPDATE" => (Subject::Algo { id: id("aid")? }, decimal("tp"), None, None),
             _ => return None,
         };
         let time_ms = event.get("T").and_then(Value::as_i64).unwrap_or(0);
-        Some(OrderFact { subject, status: text("X")?.to_owned(), filled: decimal("z"), price, trade, time_ms })
+        let (status, filled) = (text("X")?.to_owned(), decimal("z"));
+        Some(OrderFact { subject, status, filled, price, quantity, trade, time_ms })
     }
 
     /// Whether `other` says the same: then this one was not missed.
@@ -84,10 +87,13 @@ impl OrderFact {
         match self.trade {
             Some(trade) => is_same_symbol && other.trade == Some(trade),
             None => {
+                let is_same_quantity =
+                    self.quantity.as_ref().zip(other.quantity.as_ref()).is_none_or(|(mine, others)| mine == others);
                 self.subject == other.subject
                     && self.status == other.status
                     && self.filled == other.filled
                     && self.price == other.price
+                    && is_same_quantity
             }
         }
     }
@@ -99,10 +105,10 @@ mod tests {
 
     const LIVE: &[u8] =
         br#"{"e":"ORDER_TRADE_UPDATE","E":9,"T":7,"o":{"s":"ETHUSDT","c":"x","x":"TRADE","X":"FILLED","i":42,
-        "p":"10.50","z":"2.000","t":77,"l":"2"}}"#;
+        "p":"10.50","q":"2.0","z":"2.000","t":77,"l":"2"}}"#;
     const RECOVERED: &[u8] =
         br#"{"e":"ORDER_TRADE_UPDATE","E":7,"T":7,"o":{"s":"ETHUSDT","x":"TRADE","X":"FILLED","i":42,
-        "p":"10.5","z":"2","t":77},"recovered":true}"#;
+        "p":"10.5","q":"2","z":"2","t":77},"recovered":true}"#;
 
     #[test]
     fn a_fill_is_its_trade_and_a_state_is_all_it_says() {
@@ -119,7 +125,9 @@ mod tests {
             (replaced("\"t\":77", "\"t\":0"), true),
             (replaced(",\"t\":77", ""), true),
             (replaced("\"z\":\"2\",\"t\":77", "\"z\":\"1\""), false),
-            (replaced("10.5\",\"z\":\"2\",\"t\":77", "10\",\"z\":\"2\""), false),
+            (replaced("10.5\",\"q\":\"2\",\"z\":\"2\",\"t\":77", "10\",\"q\":\"2\",\"z\":\"2\""), false),
+            (replaced("\"q\":\"2\",\"z\":\"2\",\"t\":77", "\"q\":\"3\",\"z\":\"2\""), false),
+            (replaced("\"q\":\"2\",\"z\":\"2\",\"t\":77", "\"z\":\"2\""), true),
             (replaced("\"X\":\"FILLED\",\"i\":42,", "\"X\":\"CANCELED\",\"i\":42,"), true),
         ] {
             assert_eq!(fact.is_told_by(&live), is_told, "{fact:?}");
