@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kraite_streams::sim::{Announcement, Wish};
 
-use super::private_client::{PATIENCE, drain, listen, start, with};
+use super::private_client::{PATIENCE, drain, drain_for, listen, start, with};
 
 /// The client id that an announcement is about.
 fn named(announcement: &Announcement) -> &str {
@@ -46,7 +46,7 @@ fn no_frame_of_an_order_comes_before_the_application_has_sent_it() {
     let mut after = Vec::new();
     while !ids.iter().all(|id| told(&after, id)) {
         assert!(Instant::now() < deadline, "an order that was sent on never came");
-        after.append(&mut drain(&mut socket, Duration::from_millis(20)));
+        after.append(&mut drain_for(&mut socket, Duration::from_millis(20), Duration::from_millis(200)));
         while let Some(announcement) = application.next(Duration::ZERO) {
             application.send(&announcement);
         }

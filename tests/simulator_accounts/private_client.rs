@@ -95,9 +95,15 @@ pub fn listed(socket: &mut Socket) -> Vec<String> {
 
 /// Every text message until the connection has been silent for `quiet` or ends; the rest of a burst that is on its way.
 pub fn drain(socket: &mut Socket, quiet: Duration) -> Vec<String> {
+    drain_for(socket, quiet, PATIENCE)
+}
+
+/// The same of a stream that may never be quiet: for so long at most.
+pub fn drain_for(socket: &mut Socket, quiet: Duration, longest: Duration) -> Vec<String> {
+    let until = Instant::now() + longest;
     socket.get_ref().sock.set_read_timeout(Some(quiet)).unwrap();
     let mut texts = Vec::new();
-    loop {
+    while Instant::now() < until {
         match socket.read() {
             Ok(Message::Text(text)) => texts.push(text.as_str().to_owned()),
             Ok(_) => {}
