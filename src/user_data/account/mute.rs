@@ -1,7 +1,7 @@
 //! A connection that answers everything and brings nothing: pings, key and subscription are in order, events do not come
 //! (facts/binance.md §3, §7). Only the venue's books can tell, so the safety net's comparison does.
 
-use super::silence::later;
+use super::silence::{MUTE, later};
 use super::{Account, Phase};
 use crate::domain::limits::MUTE_AFTER;
 use crate::domain::{Now, Wall};
@@ -28,7 +28,7 @@ impl Account {
             self.failed_proofs = self.failed_proofs.saturating_add(1);
         }
         self.fault = Some("the connection brought nothing of what happened at the venue".to_owned());
-        self.go_silent("mute", false, now);
+        self.go_silent(MUTE, false, now);
         if self.be_silent_since(Some(borne_out)) {
             // Its pings were durable signs of life that were none. A half-open one had none, and its gap goes on as one.
             self.tell_silence(now);

@@ -7,6 +7,9 @@ use crate::domain::limits::{GAP_MARGIN, SIGNS_APART_MAX};
 use crate::domain::{Mono, Now, Wall};
 use crate::spool::Gap;
 
+/// Why a gap began whose connection answered pings and brought no events.
+pub(super) const MUTE: &str = "mute";
+
 /// An open gap.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silence {
@@ -29,7 +32,10 @@ impl Account {
             self.silence = Some(Silence::after(self.heard, reason));
         }
         if is_key && let Some(silence) = &mut self.silence {
-            silence.reason = reason;
+            // A mute connection is left with its key, which is why there is a new one.
+            if silence.reason != MUTE {
+                silence.reason = reason;
+            }
             if let Some(confirmed) = self.confirmed {
                 silence.begin_by(confirmed);
             }
