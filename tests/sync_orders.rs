@@ -11,9 +11,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use daemon_process::{PATIENCE, run, run_with_input, write_settings};
+use kraite_streams::daemon::machine_clock::machine_clock;
 use kraite_streams::domain::Clock as _;
 use kraite_streams::domain::time::SystemClock;
+use kraite_streams::exchange::binance::listen_key::Refusal;
 use kraite_streams::sim::{AccountsConfig, LifeKind, SimConfig, SimHandle, Simulator, WeightLimit};
+use kraite_streams::user_data::reconcile::meter_file::SharedMeter;
+use kraite_streams::user_data::weight_meter::{WeightClass, WeightPermit};
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -211,8 +215,14 @@ fn an_account_that_cannot_be_asked_is_told_with_why() {
 #[test]
 fn a_ban_ends_it_at_once_and_says_for_how_long() {
     let rig = Rig::new(2);
-    let until = SystemClock::start().now().wall.as_micros() + 3_600_000_000;
-    std::fs::write(rig.path().join("kraite-streams.weight"), format!("{until} 00000000000000aa b\n")).unwrap();
+    // Another process has met it.
+    let clock = SystemClock::start();
+    let other = SharedMeter::new(Some(rig.path().join("kraite-streams.weight")), 2_400, 0xaa, machine_clock(&clock));
+    let WeightPermit::Now(call) = other.permit(WeightClass::SyncOrders, 40, clock.now()) else {
+        panic!("nobody is banned yet")
+    };
+    let ban = Refusal::Banned { until_ms: None, retry_after: Some(Duration::from_secs(3_600)) };
+    other.handle_answer(call, None, Some(ban), clock.now());
     let report = rig.report(&[], 75);
     assert!(report["ended_early"].as_str().unwrap().contains("banned this address for 3"), "{report:#}");
     assert_eq!((ids(&report, "accounts"), ids(&report, "not_asked")), (vec![], vec![1, 2]), "{report:#}");
