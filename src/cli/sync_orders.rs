@@ -151,7 +151,7 @@ fn compare(
     let found = match sync.account(exposure, !report.dry_run) {
         Err(Unfinished::Interrupted) => return Err(STOPPED.into()),
         Err(Unfinished::Address(why)) => return Err(why),
-        Err(Unfinished::Failed(why)) => Err(why),
+        Err(Unfinished::Failed(why) | Unfinished::Database(why)) => Err(why),
         Ok(found) => Ok(found),
     };
     let took = sync.clock.now().mono.since(began.mono);

@@ -28,6 +28,8 @@ pub enum Unfinished {
     Interrupted,
     /// The address has no weight left, or is banned: no other account can be asked now. A sentence for people.
     Address(Arc<str>),
+    /// The database does not answer: it begins anew when that does. A sentence for people.
+    Database(Arc<str>),
     /// A sentence for people.
     Failed(Arc<str>),
 }
@@ -44,7 +46,9 @@ impl Unfinished {
     pub fn sentence(&self) -> Option<&Arc<str>> {
         match self {
             Unfinished::Interrupted => None,
-            Unfinished::Address(sentence) | Unfinished::Failed(sentence) => Some(sentence),
+            Unfinished::Address(sentence) | Unfinished::Database(sentence) | Unfinished::Failed(sentence) => {
+                Some(sentence)
+            }
         }
     }
 }

@@ -39,6 +39,8 @@ struct Entry {
     running: Option<Task>,
     failures: u32,
     not_before: Mono,
+    /// It failed for the database's sake, which answers at the next look.
+    awaits_database: bool,
     trouble: Option<Arc<str>>,
 }
 
@@ -73,6 +75,9 @@ impl ReconcileQueue {
     pub fn handle_look(&mut self, waiting: &[WaitingGaps], exposed: &[Exposure]) {
         for entry in self.entries.values_mut() {
             (entry.gaps, entry.is_exposed) = (0, false);
+            if std::mem::take(&mut entry.awaits_database) {
+                entry.not_before = Mono::ZERO;
+            }
         }
         for gaps in waiting {
             let entry = self.entries.entry(gaps.account_id).or_default();
@@ -134,13 +139,14 @@ impl ReconcileQueue {
                 }
             }
             Err(Unfinished::Interrupted) => return None,
-            Err(Unfinished::Address(sentence) | Unfinished::Failed(sentence)) => {
+            Err(unfinished) => {
+                entry.awaits_database = matches!(unfinished, Unfinished::Database(_));
                 entry.failures = entry.failures.saturating_add(1);
                 let doubled = RECONCILE_RETRY_MIN.saturating_mul(1 << entry.failures.saturating_sub(1).min(16));
                 let pause = doubled.min(RECONCILE_RETRY_MAX);
                 let jitter = self.random.below(pause.as_millis() as u64 / 4 + 1);
                 entry.not_before = now.mono.plus(pause).plus(Duration::from_millis(jitter));
-                entry.trouble = Some(sentence);
+                entry.trouble = unfinished.sentence().cloned();
             }
         }
         // A round asks once, and a reconcile finds what it would; who failed is asked again in the next.
@@ -251,6 +257,18 @@ mod tests {
         }
         assert_eq!((order(&mut queue), queue.status()), (vec![], QueueStatus::default()));
         assert!(queue.start_round(at(2)), "it came back");
+    }
+
+    #[test]
+    fn what_failed_for_the_databases_sake_begins_anew_when_it_answers() {
+        let mut queue = queue();
+        queue.handle_look(&[gaps(1, 1, 0)], &[]);
+        for now in 0..8 {
+            assert_eq!(queue.poll(at(now), |_| true), Some((1, Task::Gaps)), "{now}");
+            queue.handle_done(1, Err(Unfinished::Database("the database: it is away".into())), at(now));
+            assert_eq!((queue.poll(at(now), |_| true), queue.status().degraded.len()), (None, 1));
+            queue.handle_look(&[gaps(1, 1, 0)], &[]);
+        }
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Run<'_> {
         let is_compared = match found {
             Ok(found) if found.is_compared => true,
             Err(Unfinished::Failed(_)) => false,
-            Ok(_) | Err(Unfinished::Interrupted | Unfinished::Address(_)) => return Ok(()),
+            Ok(_) | Err(Unfinished::Interrupted | Unfinished::Address(_) | Unfinished::Database(_)) => return Ok(()),
         };
         let (account, now) = (self.account, self.clock.now().wall);
         self.store.run(|tables| tables.note_asked(account, now, is_compared))
@@ -367,7 +367,7 @@ fn micros(span: Duration) -> i64 {
 }
 
 fn database(error: StoreError) -> Unfinished {
-    Unfinished::because(format!("the database: {error}"))
+    Unfinished::Database(format!("the database: {error}").into())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The threads that reconcile: a few, each one account at a time. One of them looks at the database whenever a gap has got its
+//! The threads that reconcile: a few, each one account at a time. Another one looks at the database whenever a gap has got its
 //! row, and from time to time anyway; the database's lease says whether this process plays the safety net.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use super::queue::{ReconcileQueue, Task};
 use super::run::{Found, Outlet, Run};
 use super::status::ReconcileStatus;
 use super::venue_clock::VenueClock;
-use crate::domain::limits::{MUTE_AFTER, RECONCILE_LOOK_EVERY, RECONCILE_THREADS};
+use crate::domain::limits::{MUTE_AFTER, RECONCILE_LOOK_EVERY, RECONCILE_RETRY_MIN, RECONCILE_THREADS};
 use crate::domain::{Clock, Mono, Random, Wall};
 use crate::exchange::binance::fact::OrderFact;
 use crate::spool::AccountId;
@@ -101,7 +101,6 @@ struct Shared {
 struct Core {
     queue: ReconcileQueue,
     status: ReconcileStatus,
-    is_looking: bool,
     look_at: Mono,
     /// The rows that the last look knew of.
     rows: u64,
@@ -140,7 +139,6 @@ impl Reconciler {
         let core = Core {
             queue: ReconcileQueue::new(random),
             status: ReconcileStatus::default(),
-            is_looking: false,
             look_at: Mono::ZERO,
             rows: 0,
             round_at: config.sync_every.map_or(Mono::NEVER, |every| clock.now().mono.plus(every)),
@@ -167,9 +165,12 @@ impl Reconciler {
             heals,
         });
         let mut reconciler = Reconciler { shared: Arc::clone(&shared), threads: Vec::new() };
-        for number in 0..RECONCILE_THREADS {
+        for number in 0..=RECONCILE_THREADS {
             let (shared, store) = (Arc::clone(&shared), store());
-            let thread = thread::Builder::new().name(format!("reconcile-{number}")).spawn(move || shared.work(store));
+            let thread = match number {
+                RECONCILE_THREADS => named("reconcile-look".to_owned()).spawn(move || shared.watch(store)),
+                _ => named(format!("reconcile-{number}")).spawn(move || shared.work(store)),
+            };
             match thread {
                 Ok(thread) => reconciler.threads.push(thread),
                 Err(error) => {
@@ -239,6 +240,10 @@ impl Reconciler {
     }
 }
 
+fn named(name: String) -> thread::Builder {
+    thread::Builder::new().name(name)
+}
+
 impl Drop for Reconciler {
     fn drop(&mut self) {
         self.tell_to_stop();
@@ -246,17 +251,25 @@ impl Drop for Reconciler {
 }
 
 impl Shared {
+    /// Looks at the database, on a thread of its own: those that reconcile may all be waiting for weight.
+    fn watch(&self, mut store: WorkStore) {
+        let mut core = self.core.lock();
+        while !core.is_stopping {
+            let rows = (self.rows)();
+            if self.clock.now().mono >= core.look_at || rows != core.rows {
+                core.rows = rows;
+                self.look(&mut core, &mut store);
+                self.wake.notify_all();
+            } else {
+                self.wake.wait_for(&mut core, IDLE);
+            }
+        }
+    }
+
     fn work(&self, mut store: WorkStore) {
         let mut core = self.core.lock();
         while !core.is_stopping {
             let now = self.clock.now();
-            let rows = (self.rows)();
-            if !core.is_looking && (now.mono >= core.look_at || rows != core.rows) {
-                (core.is_looking, core.rows) = (true, rows);
-                self.look(&mut core, &mut store);
-                core.is_looking = false;
-                continue;
-            }
             let Some((account, task)) = core.queue.poll(now, |account| self.live_since(account).is_some()) else {
                 self.wake.wait_for(&mut core, IDLE);
                 continue;
@@ -311,6 +324,7 @@ impl Shared {
                     tracing::warn!("reconciles wait for the database: {sentence}");
                 }
                 core.status.database_fault = Some(sentence);
+                core.look_at = now.mono.plus(RECONCILE_RETRY_MIN);
             }
         }
     }
