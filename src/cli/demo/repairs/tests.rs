@@ -139,6 +139,20 @@ fn every_kind_of_mistake_is_found() {
     let without = |at: usize| [&texts[..at], &texts[at + 1..]].concat();
     let heard = |at: usize| [&texts[..], &[texts[at].replace(",\"recovered\":true", "")]].concat();
     let twice = |at: usize| [&texts[..], &texts[at..=at]].concat();
+    let book = sim.account_book(0);
+    let position = book.positions.values().find(|position| position.updated_ms > 0).unwrap();
+    let (updated, amount) = (position.updated_ms, position.amount_text());
+    let (symbol, side) = (position.instrument.symbol.to_string(), position.position_side);
+    let held = |time_ms: i64, amount: &str| {
+        format!(
+            r#"{{"e":"ACCOUNT_UPDATE","T":{time_ms},"a":{{"P":[{{"s":"{symbol}","pa":"{amount}","ps":"{side}"}}]}},"recovered":true}}"#
+        )
+    };
+    let with = |text: String| [&texts[..], &[text]].concat();
+    assert_eq!(
+        judged(&sim, std::slice::from_ref(&gap), &with(held(updated, &amount))).complaints,
+        Vec::<String>::new()
+    );
     let early = HeldGap { ended_at: Wall::from_millis(1), started_at: None, ..gap.clone() };
     let open = HeldGap { outcome: None, reconciled_at: None, note: "the venue is shut".to_owned(), ..gap.clone() };
     for (what, gap, texts, says) in [
@@ -158,7 +172,11 @@ fn every_kind_of_mistake_is_found() {
         ("another owner", &gap, changed(canceled, "\"c\":\"", "\"c\":\"x"), "is CANCELED"),
         ("another quantity", &gap, changed(algo, "\"q\":\"", "\"q\":\"7"), "is CANCELED at the exchange"),
         ("an order that never was", &gap, changed(algo, "\"aid\":", "\"aid\":9"), "never was"),
-        ("no order at all", &gap, changed(canceled, "ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE"), "are of no order"),
+        ("neither order nor holdings", &gap, changed(canceled, "ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE"), "of nothing"),
+        ("another holding", &gap, with(held(updated, "77")), "says that 77 of"),
+        ("a holding of another time", &gap, with(held(updated + 200, &amount)), "is of nothing that happened then"),
+        ("a position that never was", &gap, with(held(updated, &amount).replace(&symbol, "NEVERUSDT")), "never was"),
+        ("a holding twice", &gap, [with(held(updated, &amount)), vec![held(updated, &amount)]].concat(), "already"),
         ("events outside of the gap", &early, texts.clone(), "lies in no gap"),
         ("a gap that is open", &open, texts.clone(), "is not repaired: the venue is shut"),
     ] {
